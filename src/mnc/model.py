@@ -1,0 +1,119 @@
+"""The nouns that every stage shares: namespaces, resume tokens, positions and encoded events.
+
+Everything here is immutable and knows nothing of MongoDB's or NATS's clients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, NewType
+
+__all__ = [
+    "EVENT_OVERHEAD_BYTES",
+    "Checkpoint",
+    "ClusterTime",
+    "EncodedEvent",
+    "Epoch",
+    "Namespace",
+    "Operation",
+    "Position",
+    "ResumeToken",
+    "StreamSeq",
+]
+
+StreamSeq = NewType("StreamSeq", int)
+"""A message's sequence in its JetStream stream; 0 means "no message yet"."""
+
+Epoch = NewType("Epoch", int)
+"""The generation of an assignment of collections to instances; 0 for a single instance."""
+
+Operation = Literal["insert", "update", "replace", "delete"]
+"""The operations of a change event that are published; the names are MongoDB's."""
+
+_SECONDS = slice(2, 10)
+_INCREMENT = slice(10, 18)
+
+EVENT_OVERHEAD_BYTES = 1024
+"""What an event costs in memory beside its payload: Python objects and the message's headers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namespace:
+    """A collection, by the name of its database and its own."""
+
+    database: str
+    collection: str
+
+    def __str__(self) -> str:
+        return f"{self.database}.{self.collection}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ClusterTime:
+    """A time in MongoDB's oplog: seconds since 1970 and a counter within the second."""
+
+    seconds: int
+    increment: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ResumeToken:
+    """A change stream's resume token.
+
+    Invariants: two tokens of one cluster compare as their events were committed; `data` alone
+    decides that. `type_bits` only says how to give the numbers of a document key back their types.
+    """
+
+    data: str
+    """`_data` of the token: upper-case hexadecimal, of the length of the document key and more."""
+
+    type_bits: bytes | None = field(default=None, compare=False)
+    """`_typeBits` of the token, which MongoDB adds when a document key holds certain numbers."""
+
+    @property
+    def cluster_time(self) -> ClusterTime:
+        """The cluster time that the token begins with.
+
+        Raises ValueError when `data` is not a token's.
+        """
+        if len(self.data) < _INCREMENT.stop:
+            raise ValueError("a resume token has at least 18 hexadecimal digits")
+        return ClusterTime(int(self.data[_SECONDS], 16), int(self.data[_INCREMENT], 16))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """How far a collection's events are stored: every event up to and including `token`."""
+
+    token: ResumeToken
+    epoch: Epoch = Epoch(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A position together with the fence that it was true for.
+
+    `stream_seq` is the sequence of the collection's position marker at that time. A checkpoint may
+    lag behind the marker; only with the same `stream_seq` may it be ahead (idle progress).
+    """
+
+    position: Position
+    stream_seq: StreamSeq
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedEvent:
+    """A change event as it goes to the stream."""
+
+    token: ResumeToken
+    operation: Operation
+    subject: str
+    message_id: str
+    """What JetStream recognises a repeat by: the resume token, or its digest when that is long."""
+    payload: bytes
+    """Relaxed Extended JSON in UTF-8."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What the event counts for in the byte budget."""
+        return len(self.payload) + EVENT_OVERHEAD_BYTES
