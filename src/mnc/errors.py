@@ -11,6 +11,7 @@ from typing import ClassVar
 
 __all__ = [
     "CheckpointError",
+    "CheckpointRefusedError",
     "CheckpointUnavailableError",
     "ConfigError",
     "DuplicateInBatchError",
@@ -28,6 +29,7 @@ __all__ = [
     "SourceRefusedError",
     "SourceUnavailableError",
     "StreamFullError",
+    "StreamMissingError",
 ]
 
 
@@ -146,6 +148,12 @@ class StreamFullError(SinkError):
     kind = "stream_full"
 
 
+class StreamMissingError(SinkError):
+    """The stream was deleted; a lane's start creates it again."""
+
+    kind = "stream_missing"
+
+
 class PayloadTooLargeError(SinkError):
     """A message is larger than the broker's `max_payload`."""
 
@@ -164,6 +172,13 @@ class CheckpointError(MncError):
     """Reading or writing a token document failed."""
 
     kind = "checkpoint"
+
+
+class CheckpointRefusedError(CheckpointError):
+    """MongoDB answers and refuses to read or write a token document."""
+
+    recovery = Recovery.WAIT
+    kind = "checkpoint_refused"
 
 
 class CheckpointUnavailableError(CheckpointError):

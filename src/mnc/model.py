@@ -93,8 +93,9 @@ class Position:
 class Checkpoint:
     """A position together with the fence that it was true for.
 
-    `stream_seq` is the sequence of the collection's position marker at that time. A checkpoint may
-    lag behind the marker; only with the same `stream_seq` may it be ahead (idle progress).
+    `stream_seq` is the sequence of the collection's position marker at that time, 0 when there was
+    none. The marker itself reads as one of these, and so does the token document in MongoDB, which
+    may lag behind the marker, and be ahead only with the same `stream_seq` (idle progress).
     """
 
     position: Position
@@ -112,6 +113,8 @@ class EncodedEvent:
     """What JetStream recognises a repeat by: the resume token, or its digest when that is long."""
     payload: bytes
     """Relaxed Extended JSON in UTF-8."""
+    committed_at_s: float
+    """When MongoDB committed it, in seconds since 1970; whole ones before MongoDB 6.0."""
 
     @property
     def size_bytes(self) -> int:

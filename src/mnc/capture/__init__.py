@@ -1,0 +1,1 @@
+"""Capture: what MongoDB committed, in order, as encoded events on their collections' routes."""

@@ -1,0 +1,97 @@
+"""Split a reply of a database's change stream into its collections' encoded events. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mnc.capture.ports import ChangeDocument
+from mnc.errors import MncError
+from mnc.model import EncodedEvent, ResumeToken
+
+__all__ = [
+    "FIRST_BATCH_SIZE",
+    "MAX_BATCH_SIZE",
+    "REPLY_TARGET_BYTES",
+    "Encode",
+    "Lot",
+    "demultiplex",
+    "next_batch_size",
+]
+
+FIRST_BATCH_SIZE = 32
+"""Events asked for before the documents' size is known: 3 MB of 100 KB documents."""
+
+MAX_BATCH_SIZE = 2000
+"""Events asked for at most; more don't make a reply cheaper an event."""
+
+REPLY_TARGET_BYTES = 1024 * 1024
+"""The size of reply to aim at: a reader holds up to three replies outside the byte budget."""
+
+
+class Encode(Protocol):
+    """How a change event becomes a message; `mnc.encode` provides it."""
+
+    def encode(self, change: ChangeDocument, /) -> EncodedEvent:
+        """Encode one change event. Raises MncError when it can't be."""
+        ...
+
+    def token_of(self, change: ChangeDocument, /) -> ResumeToken:
+        """Return the event's resume token."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Lot:
+    """What a reply holds for one collection."""
+
+    events: list[EncodedEvent] = field(default_factory=list)
+    error: MncError | None = None
+    """Why the event that follows `events` can't be encoded; nothing after it is taken."""
+
+
+def demultiplex(
+    changes: Sequence[ChangeDocument],
+    *,
+    frontiers: Mapping[str, ResumeToken],
+    operations: Collection[str],
+    encode: Encode,
+) -> Mapping[str, Lot]:
+    """Encode what is wanted: collections in `frontiers`, after their frontier, of `operations`.
+
+    The events of a collection keep their order.
+    """
+    lots: dict[str, Lot] = {}
+    for change in changes:
+        if change["operationType"] not in operations:
+            continue
+        namespace = change["ns"]
+        assert isinstance(namespace, Mapping)  # noqa: S101 - MongoDB's own format
+        collection = namespace["coll"]
+        frontier = frontiers.get(collection)
+        if frontier is None or encode.token_of(change) <= frontier:
+            continue
+        lot = lots.get(collection)
+        if lot is None:
+            lot = lots[collection] = Lot()
+        if lot.error is not None:
+            continue
+        try:
+            lot.events.append(encode.encode(change))
+        except MncError as error:
+            lot.error = error
+    return lots
+
+
+def next_batch_size(current: int, *, events: int, size_bytes: int) -> int:
+    """Choose how many events to ask for, from what the last reply of `events` events weighed.
+
+    Aims at REPLY_TARGET_BYTES; grows by at most four times at once, so that a few small events
+    before a row of large ones don't lead to a reply far over the target. An empty reply says
+    nothing.
+    """
+    if events == 0:
+        return current
+    fitting = REPLY_TARGET_BYTES * events // max(size_bytes, 1)
+    return max(1, min(fitting, current * 4, MAX_BATCH_SIZE))

@@ -1,0 +1,195 @@
+"""A reader: one change stream over several collections, handed out to their routes.
+
+Theory of operation. MongoDB reads its whole oplog once for every open change stream, so collections
+share one. A reader opens at the cluster time of the oldest frontier of its routes; each reply is
+decoded and encoded off the event loop, whole, then delivered; while that happens, the next reply is
+fetched already. What a route has been delivered before (its frontier says so) is skipped.
+
+Lanes that restart get a reader of their own, so that re-reading doesn't hold up the others. Once it
+has come as far as an older reader of the database, that one takes over its routes: `Reader.offer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Protocol
+
+import trio
+
+from mnc.capture.demultiplex import FIRST_BATCH_SIZE, Encode, Lot, demultiplex, next_batch_size
+from mnc.capture.ports import ChangeSource, ChangeStream, Open, Reply, StartAfter, StartAt
+from mnc.capture.route import Route
+from mnc.errors import SourceError
+from mnc.model import ResumeToken
+
+__all__ = ["CaptureObserver", "Merge", "Reader"]
+
+_INLINE_ENCODE_BYTES = 32 * 1024
+"""A reply up to this size is encoded on the event loop, in under a millisecond.
+
+Going through a thread costs a third of one, which a single event need not pay.
+"""
+
+
+class CaptureObserver(Protocol):
+    """Hears what a reader does."""
+
+    def opened(self, collections: Collection[str], /) -> None:
+        """Hear that a change stream over `collections` is open."""
+        ...
+
+    def captured(self, collection: str, events: int, /) -> None:
+        """Hear that `events` new events of `collection` were read."""
+        ...
+
+
+class Merge(Protocol):
+    """Offers a reader's routes to an older one; says whether that one took them over."""
+
+    def __call__(self, reader: Reader, /) -> bool:
+        """Offer the routes of `reader`, which stands at a reply's boundary."""
+        ...
+
+
+class Reader:
+    """Read one database's change stream for a set of routes.
+
+    Invariants: a route's frontier says what it has been delivered; so where this reader begins, and
+    which other reader read for the route before, makes no difference to what the route gets.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: ChangeSource,
+        encode: Encode,
+        operations: Collection[str],
+        routes: Iterable[Route],
+        observer: CaptureObserver,
+        merge: Merge,
+    ) -> None:
+        self._source = source
+        self._encode = encode
+        self._operations = operations
+        self._routes = {route.collection: route for route in routes}
+        self._observer = observer
+        self._merge = merge
+        self._must_reopen = False
+        self._stopping = False
+        self._encode_limiter = trio.CapacityLimiter(1)
+
+    @property
+    def routes(self) -> Collection[Route]:
+        """The routes that this reader reads for; ended ones leave at the next reply."""
+        return self._routes.values()
+
+    @property
+    def boundary(self) -> ResumeToken:
+        """Everything up to this token has been delivered to every route. Needs a route."""
+        return min(route.frontier for route in self._routes.values())
+
+    def stop(self) -> None:
+        """Make `run` return after the reply that is being delivered."""
+        self._stopping = True
+
+    def offer(self, other: Reader) -> bool:
+        """Take over the routes of `other`, which stands at a reply's boundary.
+
+        They are read for from the next reply on. Says no when `other` is behind this reader, or
+        when this reader is ending.
+        """
+        if self._stopping or not self._drop_ended() or other.boundary < self.boundary:
+            return False
+        self._routes |= other._routes
+        other._routes = {}
+        self._must_reopen = True
+        return True
+
+    async def run(self) -> None:
+        """Read until `stop` is called or no open route is left.
+
+        Raises SourceError; ending the routes is the caller's.
+
+        Cancellation: the cursor is closed; the routes keep what was delivered.
+        """
+        invalidated: ResumeToken | None = None
+        while not self._stopping and self._drop_ended():
+            routes = dict(self._routes)
+            boundary = self.boundary
+            start: Open = StartAt(boundary.cluster_time)
+            if invalidated is not None and invalidated <= boundary:
+                start = StartAfter(invalidated)
+            self._must_reopen = False
+            stream = await self._source.open(tuple(routes), start=start)
+            try:
+                self._observer.opened(tuple(routes))
+                invalidated = await self._read(stream, routes)
+            finally:
+                await stream.aclose()
+
+    async def _read(self, stream: ChangeStream, routes: Mapping[str, Route]) -> ResumeToken | None:
+        """Deliver replies until the stream has to be opened anew; return an invalidate's token."""
+        send, receive = trio.open_memory_channel[Reply | SourceError](0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._fetch, stream, send)
+            while True:
+                reply = await receive.receive()
+                if isinstance(reply, SourceError):
+                    break
+                await self._deliver(reply, routes)
+                if reply.invalidated or self._stopping or self._must_reopen:
+                    break
+                if not self._drop_ended() or self._merge(self):
+                    break
+            nursery.cancel_scope.cancel()
+        if isinstance(reply, SourceError):
+            raise reply
+        return reply.token if reply.invalidated else None
+
+    async def _fetch(
+        self, stream: ChangeStream, send: trio.MemorySendChannel[Reply | SourceError]
+    ) -> None:
+        """Keep one reply ready beside the one that is being delivered."""
+        batch_size = FIRST_BATCH_SIZE
+        while True:
+            try:
+                reply = await stream.next_reply(batch_size=batch_size)
+            except SourceError as error:
+                # Behind the replies that came before it, which are still good.
+                await send.send(error)
+                return
+            await send.send(reply)
+            if reply.invalidated:
+                return
+            batch_size = next_batch_size(
+                batch_size, events=len(reply.events), size_bytes=reply.size_bytes
+            )
+
+    async def _deliver(self, reply: Reply, routes: Mapping[str, Route]) -> None:
+        """Hand a reply's events to their routes, and tell all routes how far the reply reaches."""
+        if reply.events:
+            for collection, lot in (await self._demultiplex(reply, routes)).items():
+                self._observer.captured(collection, len(lot.events))
+                await routes[collection].deliver(lot.events)
+                if lot.error is not None:
+                    routes[collection].end(lot.error)
+        for route in routes.values():
+            if route.is_open:
+                route.reach(reply.token)
+
+    async def _demultiplex(self, reply: Reply, routes: Mapping[str, Route]) -> Mapping[str, Lot]:
+        frontiers = {name: route.frontier for name, route in routes.items() if route.is_open}
+
+        def encode() -> Mapping[str, Lot]:
+            return demultiplex(
+                reply.events, frontiers=frontiers, operations=self._operations, encode=self._encode
+            )
+
+        if reply.size_bytes <= _INLINE_ENCODE_BYTES:
+            return encode()
+        return await trio.to_thread.run_sync(encode, limiter=self._encode_limiter)
+
+    def _drop_ended(self) -> bool:
+        """Let go of ended routes; say whether any is left."""
+        self._routes = {name: route for name, route in self._routes.items() if route.is_open}
+        return bool(self._routes)

@@ -1,0 +1,1 @@
+"""Checkpoint: how far a collection is stored, kept in MongoDB after the acknowledgement."""

@@ -1,0 +1,51 @@
+"""`mnc serve`: the connector, with settings from the environment."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import click
+import structlog
+import trio
+
+from mnc.cli.settings import SettingsCommand
+from mnc.config import Settings, load_settings, near_misses, require_single_instance
+from mnc.service import run_service
+from mnc.telemetry.logging import configure_logging
+
+__all__ = ["serve"]
+
+
+@click.command(cls=SettingsCommand)
+def serve() -> None:
+    """Run the connector until SIGTERM or SIGINT.
+
+    Watches the collections of MONGO_WATCH_COLLECTIONS, stores every change in the JetStream stream
+    NATS_STREAM_NAME, and answers /health, /livez, /readyz, /status and /metrics on HTTP_PORT.
+    A first signal drains what is in flight, for SHUTDOWN_TIMEOUT_S seconds at most; a second one
+    ends the process at once. Nothing is lost either way.
+    """
+    settings = load_settings(os.environ)
+    require_single_instance(settings)
+    configure_logging(settings.log_level, settings.log_format)
+    for name, meant in near_misses(os.environ).items():
+        structlog.get_logger().warning("settings.unknown_variable", found=name, meant=meant)
+    trio.run(_serve, settings)
+
+
+async def _serve(settings: Settings) -> None:
+    shutdown = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_on_signals, shutdown, nursery.cancel_scope)
+        await run_service(settings, shutdown=shutdown)
+        nursery.cancel_scope.cancel()
+
+
+async def _on_signals(shutdown: trio.Event, scope: trio.CancelScope) -> None:
+    """Set `shutdown` at the first signal; cancel `scope` at the second."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            if shutdown.is_set():
+                scope.cancel()
+            shutdown.set()

@@ -1,0 +1,167 @@
+"""Where settings come from: the environment, files of secrets, and a TOML file.
+
+The environment wins over the file that `<NAME>_FILE` names, which wins over the TOML file that
+`MNC_CONFIG` names, which wins over the defaults. No message holds a secret.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from mnc.config.settings import Settings, setting_rows
+from mnc.config.uris import mask_credentials
+from mnc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["load_settings", "near_misses", "require_single_instance"]
+
+_CONFIG = "MNC_CONFIG"
+_ROWS = {row.field: row for row in setting_rows()}
+_SHOWN_MAX_CHARS = 80
+
+# Variables that begin like these are probably meant for mnc.
+_PREFIXES = ("MONGO_", "NATS_", "RAFT_", "HTTP_", "PUBLISH_", "MNC_")
+# Names of the cluster's settings, which a single instance has no use for.
+_UNUSED = frozenset({"RAFT_CLUSTER_NAME", "RAFT_LOG_PATH"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    value: object
+    origin: str
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read and check the settings.
+
+    An empty variable counts as unset; variables that are no settings are left alone. Raises
+    ConfigError, with every wrong setting on a line of its own: its name, what was found (unless it
+    may be a secret), and what is allowed.
+    """
+    found = _from_toml(environ) | _from_secret_files(environ) | _from_environment(environ)
+    outcome = _validate(found)
+    if isinstance(outcome, Settings):
+        return outcome
+    (name, problem), *others = outcome.items()
+    raise ConfigError(name, "\n".join([problem, *(f"{name}: {text}" for name, text in others)]))
+
+
+def require_single_instance(settings: Settings) -> None:
+    """Raise ConfigError unless a single instance is asked for: this release has no cluster."""
+    if settings.raft_cluster_size != 1:
+        raise ConfigError(
+            "RAFT_CLUSTER_SIZE",
+            f"found {settings.raft_cluster_size}, but this release runs a single instance",
+            remedy="set RAFT_CLUSTER_SIZE=1",
+        )
+
+
+def near_misses(environ: Mapping[str, str]) -> dict[str, str]:
+    """Find the variables that look like a misspelt setting; return the setting meant for each.
+
+    A setting that is there under its own name was not misspelt.
+    """
+    known = {_CONFIG, *(row.name for row in _ROWS.values())}
+    known |= {f"{row.name}_FILE" for row in _ROWS.values() if row.is_secret}
+    unset = known - environ.keys()
+    misses = {}
+    for name in environ.keys() - known - _UNUSED:
+        if name.startswith(_PREFIXES) and (meant := get_close_matches(name, unset, 1, 0.8)):
+            misses[name] = meant[0]
+    return dict(sorted(misses.items()))
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, _Found]:
+    values = {field: environ.get(row.name, "").strip() for field, row in _ROWS.items()}
+    return {field: _Found(value, "the environment") for field, value in values.items() if value}
+
+
+def _from_secret_files(environ: Mapping[str, str]) -> dict[str, _Found]:
+    found = {}
+    for field, row in _ROWS.items():
+        variable = f"{row.name}_FILE"
+        path = environ.get(variable, "").strip()
+        if not row.is_secret or not path:
+            continue
+        if environ.get(row.name, "").strip():
+            raise ConfigError(variable, f"{row.name} is set too", remedy="unset one of them")
+        secret = _read(variable, path).strip()
+        if not secret:
+            raise ConfigError(variable, f"the file {path!r} is empty")
+        found[field] = _Found(secret, path)
+    return found
+
+
+def _from_toml(environ: Mapping[str, str]) -> dict[str, _Found]:
+    path = environ.get(_CONFIG, "").strip()
+    if not path:
+        return {}
+    values = _parse_toml(path)
+    if unknown := [_unknown(key) for key in values if key not in _ROWS]:
+        raise ConfigError(_CONFIG, f"in {path!r}, {', '.join(unknown)}")
+    return {field: _Found(value, path) for field, value in values.items()}
+
+
+def _parse_toml(path: str) -> dict[str, object]:
+    text = _read(_CONFIG, path)
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problem = f"{path!r} is not TOML: {error}"
+    # Outside the handler, so that the cause, which may hold the text, is not attached.
+    raise ConfigError(_CONFIG, problem)
+
+
+def _unknown(key: str) -> str:
+    close = get_close_matches(key.lower(), _ROWS, 1)
+    return f"{key!r} is not a setting" + (f" (did you mean {close[0]!r}?)" if close else "")
+
+
+def _read(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        problem = f"can't read the file {path!r}: {error.strerror}"
+    except UnicodeDecodeError:
+        problem = f"the file {path!r} is not UTF-8 text"
+    # The path may be a URI that was meant for the variable without _FILE.
+    raise ConfigError(variable, mask_credentials(problem))
+
+
+def _validate(found: Mapping[str, _Found]) -> Settings | dict[str, str]:
+    """Return the settings, or the first problem of each wrong one by its name."""
+    try:
+        return Settings.model_validate({field: item.value for field, item in found.items()})
+    except ValidationError as error:
+        problems: dict[str, str] = {}
+        for detail in error.errors(include_url=False, include_input=False):
+            row = _ROWS[str(detail["loc"][0])]
+            reason = detail.get("ctx", {}).get("error")
+            text = _problem(row.field, found.get(row.field), reason)
+            problems.setdefault(row.name, text)
+        return problems
+
+
+def _problem(field: str, found: _Found | None, reason: ValueError | None) -> str:
+    row = _ROWS[field]
+    if found is None:
+        what = "is not set"
+    elif row.is_secret:
+        what = f"the value in {found.origin} is wrong"
+    else:
+        what = f"found {_shown(found.value)} in {found.origin}"
+    problem = f"{what}: {mask_credentials(str(reason))}" if reason else what
+    return f"{problem}; allowed: {row.allowed}"
+
+
+def _shown(value: object) -> str:
+    text = mask_credentials(repr(value))  # BEFORE it is cut: half a URI can't be recognised
+    return text if len(text) <= _SHOWN_MAX_CHARS else f"{text[:_SHOWN_MAX_CHARS]}..."

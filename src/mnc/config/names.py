@@ -1,0 +1,71 @@
+"""The names that a setting may give: databases, collections and streams.
+
+Each check raises ValueError with a problem that a user can act on; the rules are MongoDB's
+(Limits and Thresholds: naming restrictions) and the NATS server's (stream names).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+__all__ = ["check_collection", "check_database", "check_stream", "check_unique"]
+
+_DATABASE_FORBIDS = frozenset('/\\. "$\0')
+_DATABASE_MAX_BYTES = 63
+_NAMESPACE_MAX_BYTES = 255
+_INTERNAL_DATABASES = frozenset({"admin", "config", "local"})
+
+_STREAM_FORBIDS = frozenset(".*>/\\")
+_STREAM_MAX_BYTES = 255
+
+
+def check_database(name: str) -> str:
+    """Return a database's name if change streams can be opened on it; raise ValueError if not."""
+    if not name:
+        raise ValueError("the URI names no database")
+    if _DATABASE_FORBIDS.intersection(name) or len(name.encode()) > _DATABASE_MAX_BYTES:
+        raise ValueError(
+            "what stands after the host is not the name of a database; "
+            "a user name or password needs its @ : / ? # [ ] % percent-encoded"
+        )
+    if name in _INTERNAL_DATABASES:
+        raise ValueError(f"MongoDB opens no change stream on the database {name!r}")
+    return name
+
+
+def check_collection(name: str, *, database: str = "") -> str:
+    """Return a collection's name if MongoDB accepts it in `database`; raise ValueError if not."""
+    if not name:
+        raise ValueError("the name of a collection is empty")
+    if "*" in name or "?" in name:
+        raise ValueError(f"{name!r} is a pattern; name each collection")
+    if "$" in name or "\0" in name or name.startswith(".") or ".system." in f".{name}":
+        raise ValueError(f"{name!r} is not the name of a collection that can be watched")
+    if len(f"{database}.{name}".encode()) > _NAMESPACE_MAX_BYTES:
+        raise ValueError(
+            f"{name!r} and its database are longer than {_NAMESPACE_MAX_BYTES} bytes together"
+        )
+    return name
+
+
+def check_stream(name: str) -> str:
+    """Return a stream's name if it is also a legal first token of its subjects.
+
+    Raises ValueError if not. Names that begin with `$` or `_` are refused because the subjects
+    below them (`$JS`, `$SYS`, `_INBOX`) are NATS's own.
+    """
+    if not name or name[0] in "$_":
+        raise ValueError("subjects that begin with $ or _ are NATS's own")
+    if not name.isprintable() or " " in name or _STREAM_FORBIDS.intersection(name):
+        raise ValueError("it has a character that a stream's name may not have")
+    if len(name.encode()) > _STREAM_MAX_BYTES:
+        raise ValueError(f"it is longer than {_STREAM_MAX_BYTES} bytes")
+    return name
+
+
+def check_unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names if none stands twice; raise ValueError if one does."""
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"{name!r} stands there {count} times")
+    return names

@@ -1,0 +1,248 @@
+"""The settings: their names, types, defaults and bounds, each in one place.
+
+The messages about wrong settings, `mnc serve --help` and docs/settings.md are made from this model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+
+from mnc.config.names import check_collection, check_stream, check_unique
+from mnc.config.uris import mongo_database, nats_servers
+from mnc.model import Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["LogFormat", "LogLevel", "SettingRow", "Settings", "setting_rows"]
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "json", "console"]
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Allowed:
+    """What a setting may be, in the words of its error message."""
+
+    text: str
+
+
+def _split(value: object) -> object:
+    """Split a comma-separated list; a list from a TOML file stays as it is."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+_CommaSeparated = BeforeValidator(_split)
+_AnyCase = BeforeValidator(_lower)
+
+
+class Settings(BaseModel):
+    """Everything that a user can set, checked.
+
+    Invariants: frozen; `repr` and `str` show no secret; `mongo_watch_collections` is not empty, has
+    no name twice, and does not have `mongo_resume_tokens_collection` in it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    mongo_uri: Annotated[
+        SecretStr,
+        Field(description="The MongoDB deployment to watch, and the database in it."),
+        _Allowed(
+            "mongodb://[user:password@]host[:port][,...]/database[?options] or mongodb+srv://"
+        ),
+    ]
+    mongo_watch_collections: Annotated[
+        tuple[str, ...],
+        _CommaSeparated,
+        Field(min_length=1, description="The collections to watch."),
+        _Allowed("names of collections, separated by commas, each once"),
+    ]
+    mongo_watch_operations: Annotated[
+        tuple[Operation, ...],
+        _CommaSeparated,
+        Field(min_length=1, description="The operations to publish."),
+        _Allowed("one or more of insert, update, replace, delete, separated by commas, each once"),
+    ] = ("insert", "update", "replace", "delete")
+    mongo_resume_tokens_collection: Annotated[
+        str,
+        Field(description="The collection, in the same database, that keeps the resume tokens."),
+        _Allowed("the name of a collection that is not watched"),
+    ] = "cs_resume_tokens"
+    nats_server_url: Annotated[
+        SecretStr,
+        Field(description="The NATS servers to publish to; several of one cluster may be named."),
+        _Allowed("nats:// or tls://[user:password@ or token@]host[:port], separated by commas"),
+    ] = SecretStr("nats://127.0.0.1:4222")
+    nats_stream_name: Annotated[
+        str,
+        Field(description="The JetStream stream, and the first token of its subjects."),
+        _Allowed(r"up to 255 bytes without white space or any of . * > / \ and not $ or _ first"),
+    ] = "cs"
+    raft_cluster_size: Annotated[
+        int,
+        Field(ge=1, le=9, description="How many instances share the work; this release runs 1."),
+        _Allowed("a number from 1 to 9"),
+    ] = 3
+    http_host: Annotated[
+        str,
+        Field(min_length=1, description="The address that the HTTP server listens on."),
+        _Allowed("an IP address or a host name of this machine; 0.0.0.0 and :: are all of them"),
+    ] = "0.0.0.0"
+    http_port: Annotated[
+        int,
+        Field(ge=0, le=65535, description="The port of the HTTP server."),
+        _Allowed("a number from 0 to 65535; 0 takes a free port"),
+    ] = 3000
+    publish_max_inflight_bytes: Annotated[
+        ByteSize,
+        Field(ge=_MIB, description="The memory for events between MongoDB and the stream."),
+        _Allowed("1MiB or more, as in 32MiB, 64MB or 33554432"),
+    ] = ByteSize(32 * _MIB)
+    publish_max_inflight_batches: Annotated[
+        int,
+        # The server refuses a stream's 51st batch in flight (error 10210); others may publish too.
+        Field(ge=1, le=40, description="How many batches may await their acknowledgement."),
+        _Allowed("a number from 1 to 40"),
+    ] = 8
+    nats_ack_timeout_s: Annotated[
+        float,
+        Field(ge=0.1, le=60, description="How long a batch's acknowledgement is waited for."),
+        _Allowed("seconds, from 0.1 to 60"),
+    ] = 5.0
+    checkpoint_interval_s: Annotated[
+        float,
+        Field(ge=0, le=60, description="The shortest time between two writes of a resume token."),
+        _Allowed("seconds, from 0 to 60"),
+    ] = 0.5
+    shutdown_timeout_s: Annotated[
+        float,
+        Field(ge=0, le=600, description="How long a shutdown may take to drain what is in flight."),
+        _Allowed("seconds, from 0 to 600"),
+    ] = 20.0
+    log_level: Annotated[
+        LogLevel,
+        _AnyCase,
+        Field(description="The least severe log lines that are written."),
+        _Allowed("debug, info, warning or error"),
+    ] = "info"
+    log_format: Annotated[
+        LogFormat,
+        _AnyCase,
+        Field(description="The form of the log lines; auto is console on a terminal, else json."),
+        _Allowed("auto, json or console"),
+    ] = "auto"
+
+    @property
+    def mongo_database(self) -> str:
+        """The database that `mongo_uri` names."""
+        return mongo_database(self.mongo_uri.get_secret_value())
+
+    @property
+    def nats_servers(self) -> tuple[str, ...]:
+        """The servers of `nats_server_url`, with their credentials: not for logs."""
+        return nats_servers(self.nats_server_url.get_secret_value())
+
+    @field_validator("mongo_uri")
+    @classmethod
+    def _names_a_database(cls, value: SecretStr) -> SecretStr:
+        mongo_database(value.get_secret_value())
+        return value
+
+    @field_validator("mongo_watch_collections")
+    @classmethod
+    def _are_collections(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for name in names:
+            check_collection(name, database=_database(info))
+        return check_unique(names)
+
+    @field_validator("mongo_watch_operations")
+    @classmethod
+    def _are_unique(cls, names: tuple[Operation, ...]) -> tuple[Operation, ...]:
+        check_unique(names)
+        return names
+
+    @field_validator("mongo_resume_tokens_collection")
+    @classmethod
+    def _is_not_watched(cls, name: str, info: ValidationInfo) -> str:
+        check_collection(name, database=_database(info))
+        if name in info.data.get("mongo_watch_collections", ()):
+            # Each token written would be an event, whose token would be written.
+            raise ValueError("it is among MONGO_WATCH_COLLECTIONS")
+        return name
+
+    @field_validator("nats_server_url")
+    @classmethod
+    def _are_servers(cls, value: SecretStr) -> SecretStr:
+        nats_servers(value.get_secret_value())
+        return value
+
+    @field_validator("nats_stream_name")
+    @classmethod
+    def _is_a_stream(cls, name: str) -> str:
+        return check_stream(name)
+
+
+def _database(info: ValidationInfo) -> str:
+    """Return the database of the URI, or nothing when the URI is wrong itself."""
+    uri = info.data.get("mongo_uri")
+    return mongo_database(uri.get_secret_value()) if uri else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingRow:
+    """A setting as help and documentation show it."""
+
+    name: str
+    """The environment's name; a TOML file has it in lower case."""
+    field: str
+    is_secret: bool
+    default: str | None
+    """As a user would write it; None when the setting is required."""
+    allowed: str
+    description: str
+
+
+def setting_rows() -> Iterator[SettingRow]:
+    """Describe every setting, in the order of the model."""
+    for name, field in Settings.model_fields.items():
+        yield SettingRow(
+            name=name.upper(),
+            field=name,
+            is_secret=field.annotation is SecretStr,
+            default=None if field.is_required() else _written(field.default),
+            allowed=next(rule.text for rule in field.metadata if isinstance(rule, _Allowed)),
+            description=field.description or "",
+        )
+
+
+def _written(value: object) -> str:
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case ByteSize():
+            return f"{value.to('MiB'):g}MiB"
+        case tuple():
+            return ",".join(value)
+        case _:
+            return str(value)

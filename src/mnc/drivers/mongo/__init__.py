@@ -1,0 +1,1 @@
+"""MongoDB through pymongo: change streams, token documents, and what the servers say."""

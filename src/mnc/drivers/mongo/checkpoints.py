@@ -1,0 +1,105 @@
+"""Token documents in MongoDB, one for each collection and stream.
+
+A document: `{_id: {stream, database, collection}, token, typeBits, streamSeq, epoch, updatedAt}`.
+The stream is part of the key: two connectors with streams of their own may share the collection.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from bson.codec_options import CodecOptions
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
+from pymongo.write_concern import WriteConcern
+
+from mnc.drivers.mongo.connection import MongoConnection
+from mnc.drivers.mongo.failures import checkpoint_error
+from mnc.model import Checkpoint, Epoch, Namespace, Position, ResumeToken, StreamSeq
+
+__all__ = ["MongoCheckpointStore"]
+
+_WRITE_TIMEOUT_MS = 5000
+"""How long to wait for the majority; the write may have happened all the same."""
+
+
+class MongoCheckpointStore:
+    """The checkpoints of one stream, in `MONGO_RESUME_TOKENS_COLLECTION`."""
+
+    def __init__(self, connection: MongoConnection, *, collection: str, stream: str) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._documents = connection.database.get_collection(
+            collection,
+            codec_options=CodecOptions(tz_aware=True),
+            read_preference=ReadPreference.PRIMARY,
+            read_concern=ReadConcern("majority"),
+            write_concern=WriteConcern("majority", wtimeout=_WRITE_TIMEOUT_MS),
+        )
+
+    async def load(self, namespace: Namespace) -> Checkpoint | None:
+        """Return a collection's checkpoint, or None; see `CheckpointStore.load`."""
+        try:
+            found = await self._connection.run(
+                self._documents.find_one, {"_id": self._key(namespace)}
+            )
+        except PyMongoError as error:
+            raise checkpoint_error(error) from error
+        return None if found is None else _checkpoint(found)
+
+    async def create(self, namespace: Namespace, checkpoint: Checkpoint) -> Checkpoint:
+        """Store the first checkpoint unless there is one; see `CheckpointStore.create`."""
+        try:
+            document = await self._connection.run(
+                self._documents.find_one_and_update,
+                {"_id": self._key(namespace)},
+                {"$setOnInsert": _fields(checkpoint)},
+                upsert=True,
+                return_document=ReturnDocument.AFTER,
+            )
+        except PyMongoError as error:
+            raise checkpoint_error(error) from error
+        assert document is not None  # noqa: S101 - an upsert that returns the document after
+        return _checkpoint(document)
+
+    async def save(self, namespace: Namespace, checkpoint: Checkpoint) -> None:
+        """Store a checkpoint unless a later one is there; see `CheckpointStore.save`."""
+        older = {"_id": self._key(namespace), "token": {"$lt": checkpoint.position.token.data}}
+        try:
+            await self._connection.run(
+                self._documents.update_one, older, {"$set": _fields(checkpoint)}, upsert=True
+            )
+        except DuplicateKeyError:
+            # No older document matched, so the upsert met the one that is there: it is as new.
+            return
+        except PyMongoError as error:
+            raise checkpoint_error(error) from error
+
+    def _key(self, namespace: Namespace) -> dict[str, str]:
+        return {
+            "stream": self._stream,
+            "database": namespace.database,
+            "collection": namespace.collection,
+        }
+
+
+def _fields(checkpoint: Checkpoint) -> dict[str, Any]:
+    token = checkpoint.position.token
+    return {
+        "token": token.data,
+        "typeBits": token.type_bits,
+        "streamSeq": checkpoint.stream_seq,
+        "epoch": checkpoint.position.epoch,
+        "updatedAt": datetime.now(UTC),
+    }
+
+
+def _checkpoint(document: dict[str, Any]) -> Checkpoint:
+    token = ResumeToken(document["token"], document["typeBits"])
+    return Checkpoint(
+        position=Position(token=token, epoch=Epoch(document["epoch"])),
+        stream_seq=StreamSeq(document["streamSeq"]),
+    )

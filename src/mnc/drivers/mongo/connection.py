@@ -1,0 +1,95 @@
+"""The connection to MongoDB: one pymongo client, used from threads.
+
+pymongo blocks, so every call runs in a thread. Nothing interrupts a call that waits for the server;
+what bounds it are the time-outs below. Each kind of work has a limiter of its own, so that a stuck
+health check takes no thread from a token write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+import pymongo
+import trio
+from pymongo.database import Database
+from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from mnc.drivers.mongo.failures import source_error
+from mnc.errors import ConfigError
+
+__all__ = ["MongoConnection"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+Document = dict[str, Any]
+
+_DEFAULTS: Mapping[str, Any] = {
+    # A frozen primary is noticed in about four seconds instead of half a minute.
+    "heartbeatFrequencyMS": 1000,
+    "connectTimeoutMS": 3000,
+    "serverSelectionTimeoutMS": 5000,
+    "socketTimeoutMS": 10000,
+    "retryReads": True,
+}
+"""Where MONGO_URI says nothing else."""
+
+
+class MongoConnection:
+    """One pymongo client and the database that MONGO_URI names."""
+
+    def __init__(self, uri: str, *, app_name: str) -> None:
+        """Parse `uri`; connecting happens in the background.
+
+        Raises ConfigError, without the URI, when pymongo doesn't accept it.
+        """
+        try:
+            given = {name.lower() for name in parse_uri(uri, warn=False)["options"]}
+            options = {
+                name: value for name, value in _DEFAULTS.items() if name.lower() not in given
+            }
+            if "appname" not in given:
+                options["appName"] = app_name
+            self._client: pymongo.MongoClient[Document] = pymongo.MongoClient(uri, **options)
+            self.database: Database[Document] = self._client.get_default_database()
+        except (ConfigurationError, InvalidURI, ValueError) as error:
+            raise ConfigError("MONGO_URI", f"MongoDB's client refuses it ({error})") from error
+        self._work = trio.CapacityLimiter(8)
+        self._checks = trio.CapacityLimiter(2)
+
+    @property
+    def client(self) -> pymongo.MongoClient[Document]:
+        """The pymongo client, for sessions."""
+        return self._client
+
+    async def run(
+        self,
+        function: Callable[_P, _T],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T:
+        """Run a short blocking function in a thread; at most eight run at once.
+
+        Cancellation: takes effect when the function has returned.
+        """
+        return await trio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._work)
+
+    async def check(self) -> None:
+        """Ask the primary for a sign of life. Raises SourceError when none comes.
+
+        Cancellation: returns at once; the thread ends with the question's time-out.
+        """
+        try:
+            await trio.to_thread.run_sync(
+                lambda: self._client.admin.command("ping"),
+                limiter=self._checks,
+                abandon_on_cancel=True,
+            )
+        except PyMongoError as error:
+            raise source_error(error) from error
+
+    async def close(self) -> None:
+        """Close the client; last, when no call is running any more."""
+        await trio.to_thread.run_sync(self._client.close)

@@ -1,0 +1,89 @@
+"""What JetStream's answers mean, in this project's errors. Pure.
+
+The codes are nats-server's `err_code`s.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from mnc.errors import (
+    DuplicateInBatchError,
+    FenceLostError,
+    OutcomeUnknownError,
+    PayloadTooLargeError,
+    SinkError,
+    SinkRefusedError,
+    SinkUnavailableError,
+    StreamFullError,
+    StreamMissingError,
+)
+
+__all__ = ["NO_MESSAGE", "STREAM_NOT_FOUND", "error_code", "parse_reply", "raise_error"]
+
+STREAM_NOT_FOUND = 10059
+NO_MESSAGE = 10037
+
+_FENCE = {10071}
+"""Wrong last sequence."""
+
+_DUPLICATE = {10201, 10158}
+"""A message id of the batch is stored already."""
+
+_FULL = {10077, 10023, 10047, 10076, 10002}
+"""Storing failed for want of room: the stream's limits, the account's, or the server's."""
+
+_TOO_LARGE = {10054}
+"""Over the stream's `max_msg_size`."""
+
+_BUSY = {10164, 10176, 10199, 10210, 10211, 10008, 10009, 10074}
+"""Another write is in flight, the batch went stale or was displaced, or there is no leader now."""
+
+
+def parse_reply(data: bytes) -> dict[str, object]:
+    """Decode a JetStream answer. Raises OutcomeUnknownError when it isn't one."""
+    try:
+        reply = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise OutcomeUnknownError("JetStream's answer is not JSON") from error
+    if not isinstance(reply, dict):
+        raise OutcomeUnknownError("JetStream's answer is not a JSON object")
+    return reply
+
+
+def error_code(reply: dict[str, object]) -> int | None:
+    """Return the answer's `err_code`, or None when it isn't an error."""
+    error = reply.get("error")
+    if not isinstance(error, dict):
+        return None
+    return int(error.get("err_code") or error.get("code") or 0)
+
+
+def raise_error(reply: dict[str, object], *, stream: str) -> None:
+    """Raise what an error answer about `stream` means; return when it is no error."""
+    code = error_code(reply)
+    if code is None:
+        return
+    error = reply["error"]
+    described = error.get("description", "") if isinstance(error, dict) else ""
+    message = f"stream {stream}: {described} (code {code})"
+    kind: type[SinkError]
+    if code in _FENCE:
+        kind = FenceLostError
+    elif code in _DUPLICATE:
+        kind = DuplicateInBatchError
+    elif code in _FULL:
+        raise StreamFullError(
+            message,
+            remedy="make room: raise the stream's limits, or remove messages from it",
+            code=code,
+        )
+    elif code in _TOO_LARGE:
+        raise PayloadTooLargeError(message, remedy="raise the stream's max_msg_size", code=code)
+    elif code == STREAM_NOT_FOUND:
+        kind = StreamMissingError
+    elif code in _BUSY:
+        kind = SinkUnavailableError
+    else:
+        kind = SinkRefusedError
+    raise kind(message, code=code)

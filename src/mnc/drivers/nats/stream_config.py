@@ -1,0 +1,66 @@
+"""What a stream needs so that fenced batches work, and how to get there. Pure.
+
+A stream that exists keeps every setting that its operator chose; only what is missing is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+__all__ = ["REQUIRED_FLAGS", "amended_config", "covers", "new_config"]
+
+REQUIRED_FLAGS = ("allow_atomic", "allow_rollup_hdrs", "allow_msg_ttl")
+"""Atomic batches; markers that replace their predecessor; markers that outlive `max_age`."""
+
+
+def new_config(stream: str, subjects: Sequence[str]) -> dict[str, object]:
+    """Return the configuration for a stream that doesn't exist yet."""
+    return {
+        "name": stream,
+        "description": "MongoDB change events, kept by mnc",
+        "subjects": list(subjects),
+        "storage": "file",
+        "retention": "limits",
+        "discard": "new",  # discarding old messages to make room would lose events in silence
+        "num_replicas": 1,
+        **dict.fromkeys(REQUIRED_FLAGS, True),
+    }
+
+
+def amended_config(
+    config: Mapping[str, object], subjects: Sequence[str]
+) -> dict[str, object] | None:
+    """Return `config` with what it lacks, or None when it lacks nothing."""
+    amended = dict(config)
+    present = _subjects_of(config)
+    missing = [
+        subject for subject in subjects if not any(covers(held, subject) for held in present)
+    ]
+    if missing:
+        # Subjects of one stream may not overlap: the wider one replaces what it covers.
+        kept = [held for held in present if not any(covers(wider, held) for wider in missing)]
+        amended["subjects"] = kept + missing
+    for flag in REQUIRED_FLAGS:
+        if not config.get(flag):
+            amended[flag] = True
+    return None if amended == dict(config) else amended
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """Say whether `pattern` matches all that `subject`, which may hold wildcards, matches."""
+    wanted = subject.split(".")
+    for index, token in enumerate(pattern.split(".")):
+        if token == ">":  # noqa: S105 - a subject's token, no secret
+            return index < len(wanted)
+        if index >= len(wanted):
+            return False
+        if token == "*" and wanted[index] != ">":  # noqa: S105 - a subject's token, no secret
+            continue
+        if token != wanted[index]:
+            return False
+    return len(pattern.split(".")) == len(wanted)
+
+
+def _subjects_of(config: Mapping[str, object]) -> list[str]:
+    subjects = config.get("subjects")
+    return [str(subject) for subject in subjects] if isinstance(subjects, list) else []

@@ -1,0 +1,1 @@
+"""Encode: a change event becomes a message. Pure: subject, message id and Extended JSON."""

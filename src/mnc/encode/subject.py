@@ -1,0 +1,63 @@
+"""Subjects of NATS messages, and the collections' names in them.
+
+Theory of operation. A subject's parts are joined by dots. The stream's name and the operation stand
+as they are. The collection's name and the document's `_id` (see `mnc.encode.document_id`) are
+encoded: whatever they are, they give one part that is never empty, no wildcard and not too long.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from mnc.encode.document_id import encode_document_id
+from mnc.encode.part import Digest, bounded, digest_of, escape, unescape
+from mnc.model import Operation
+
+__all__ = ["decode_name", "encode_name", "event_subject", "marker_subject", "stream_subjects"]
+
+_EMPTY_NAME: Final = "s:"
+_NAMES_KEPT: Final = 1024
+"""Encoded names that are remembered: more collections than one process watches, in 200 KB."""
+
+
+def event_subject(
+    *, stream: str, collection: str, operation: Operation, document_id: object
+) -> str:
+    """Return the subject of a change event: `<stream>.<collection>.<operation>.<document id>`.
+
+    `stream` is a stream's name, so NATS allows it in a subject. What follows it is ASCII, at most
+    2 * PART_LIMIT + 10 bytes. Raises TypeError for a `document_id` that no BSON document holds.
+    """
+    name = encode_name(collection)
+    return f"{stream}.{name}.{operation}.{encode_document_id(document_id)}"
+
+
+def marker_subject(*, stream: str, collection: str) -> str:
+    """Return the subject of a collection's position marker: `<stream>_position.<collection>`."""
+    return f"{stream}_position.{encode_name(collection)}"
+
+
+def stream_subjects(stream: str) -> tuple[str, ...]:
+    """Return the wildcards for what the stream named `stream` has to store."""
+    return (f"{stream}.*.*.*", f"{stream}_position.*")
+
+
+@lru_cache(maxsize=_NAMES_KEPT)
+def encode_name(name: str) -> str:
+    """Encode a collection's name: escaped, the colon too, so that only a tag has one."""
+    return bounded(escape(name).replace(":", "%3A") or _EMPTY_NAME)
+
+
+def decode_name(part: str) -> str | Digest:
+    """Return the collection's name, or its digest if the name was too long for a subject.
+
+    Raises ValueError for what `encode_name` doesn't return.
+    """
+    digest = digest_of(part)
+    if digest is not None:
+        return digest
+    name = unescape(part.removeprefix(_EMPTY_NAME))
+    if encode_name(name) != part:
+        raise ValueError("not a collection name's part")
+    return name

@@ -1,0 +1,117 @@
+"""A lane: one collection's way from its route into the stream, and its checkpoint after that.
+
+Theory of operation. `acquire` says where the collection stands: what the stream's marker and the
+token document say, or "now", made durable BEFORE the first event is read, when it was never
+watched. `Lane.run` then takes what the route holds, publishes it as one fenced batch, frees its
+bytes, and notes the new position for the keeper. Batches form by themselves: while one is in
+flight, the next collects. A lane that fails is dropped as a whole; its successor acquires again.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from mnc.capture.ports import ChangeSource
+from mnc.capture.route import Route
+from mnc.checkpoint.keeper import CheckpointKeeper, CheckpointObserver
+from mnc.checkpoint.ports import CheckpointStore
+from mnc.checkpoint.position import resume_from
+from mnc.errors import CheckpointError, MncError
+from mnc.model import Checkpoint, Epoch, Namespace, Position, StreamSeq
+from mnc.publish.ports import StreamPort
+from mnc.publish.publisher import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Publisher
+
+__all__ = ["Lane", "acquire"]
+
+_IDLE_PROGRESS_S = 10.0
+"""How often the position of a quiet collection moves on.
+
+A token document is itself an entry in the oplog: much more often, and the writes feed themselves.
+"""
+
+
+async def acquire(
+    namespace: Namespace,
+    *,
+    marker_subject: str,
+    source: ChangeSource,
+    stream: StreamPort,
+    store: CheckpointStore,
+    epoch: Epoch,
+) -> Checkpoint:
+    """Return where `namespace` resumes, with the fence for its first batch.
+
+    Raises SourceError, SinkError or CheckpointError.
+
+    Cancellation: a first checkpoint may have been stored.
+    """
+    # The marker BEFORE the document: a document written in between then names a fence that the
+    # marker read here doesn't have, and is rightly ignored.
+    marker = await stream.read_marker(marker_subject)
+    stored = await store.load(namespace)
+    reached = resume_from(marker, stored)
+    if reached is not None:
+        return reached
+    now = Position(token=await source.current_token(), epoch=epoch)
+    return await store.create(namespace, Checkpoint(position=now, stream_seq=StreamSeq(0)))
+
+
+class Lane:
+    """Move one collection's events from its route into the stream.
+
+    Invariants: bytes are freed, and a position is noted, only after the stream has confirmed it.
+    """
+
+    def __init__(
+        self,
+        *,
+        route: Route,
+        publisher: Publisher,
+        keeper: CheckpointKeeper,
+        checkpoints: CheckpointObserver,
+    ) -> None:
+        self.route = route
+        self._publisher = publisher
+        self._keeper = keeper
+        self._checkpoints = checkpoints
+
+    async def run(self) -> None:
+        """Run until the route ends; then everything that was delivered is stored.
+
+        Raises the route's error, or SinkError when publishing failed.
+
+        Cancellation: what is stored but not yet in a checkpoint is found from the marker later.
+        """
+        failure: MncError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keeper.run)
+            nursery.start_soon(self._note_idle_progress)
+            try:
+                await self._publish_all()
+            except MncError as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+        try:
+            await self._keeper.flush()
+        except CheckpointError as error:
+            self._checkpoints.checkpoint_failed(error)
+        if failure is not None:
+            raise failure
+
+    async def _publish_all(self) -> None:
+        self._keeper.advance(self._publisher.reached)
+        while events := await self.route.take(
+            max_events=MAX_BATCH_EVENTS, max_bytes=MAX_BATCH_BYTES
+        ):
+            await self._publisher.publish(events)
+            self.route.settle(events)
+            self._keeper.advance(self._publisher.reached)
+
+    async def _note_idle_progress(self) -> None:
+        """Move the checkpoint of a quiet collection on, so that its position never ages out."""
+        while True:
+            await trio.sleep(_IDLE_PROGRESS_S)
+            reached, frontier = self._publisher.reached, self.route.frontier
+            if self.route.is_settled and frontier > reached.position.token:
+                position = Position(token=frontier, epoch=reached.position.epoch)
+                self._keeper.advance(Checkpoint(position=position, stream_seq=reached.stream_seq))

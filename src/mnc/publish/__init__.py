@@ -1,0 +1,1 @@
+"""Publish: fenced atomic batches into the stream, one in flight per collection."""

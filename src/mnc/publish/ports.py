@@ -1,0 +1,68 @@
+"""What publishing needs of a JetStream stream; `mnc.drivers.nats` provides it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mnc.model import Checkpoint, EncodedEvent, Position, StreamSeq
+
+__all__ = ["Batch", "StreamPort"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What is stored as a whole or not at all: events in order, then the marker that covers them.
+
+    `expected_seq` is the fence: the stream refuses the batch unless the last message of
+    `marker_subject` has this sequence (0: there is none).
+    """
+
+    events: Sequence[EncodedEvent]
+    marker_subject: str
+    position: Position
+    expected_seq: StreamSeq
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the payloads, without headers and the marker."""
+        return sum(len(event.payload) for event in self.events)
+
+
+class StreamPort(Protocol):
+    """One JetStream stream. Safe for several tasks at once."""
+
+    async def ensure(self) -> None:
+        """Create the stream, or add what it lacks of what fenced batches need.
+
+        Raises SinkRefusedError with the remedy when that isn't possible, SinkUnavailableError when
+        NATS or JetStream can't be reached.
+
+        Cancellation: the stream may have been created or changed.
+        """
+        ...
+
+    async def wait_connected(self) -> None:
+        """Return when there is a connection to NATS."""
+        ...
+
+    async def read_marker(self, marker_subject: str) -> Checkpoint | None:
+        """Return what the last message of `marker_subject` says, and its own sequence.
+
+        None when there is no such message. It is read from the stream's leader.
+
+        Raises SinkUnavailableError, StreamMissingError, SinkRefusedError.
+        """
+        ...
+
+    async def publish(self, batch: Batch) -> StreamSeq:
+        """Store a batch; return the sequence of its marker, which is the next fence.
+
+        Raises, with the batch not stored: FenceLostError, DuplicateInBatchError, StreamFullError,
+        PayloadTooLargeError, SinkRefusedError, SinkUnavailableError.
+        Raises OutcomeUnknownError when the batch may be stored, now or later.
+
+        Cancellation: the batch may be stored, now or later.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Supervision: which readers and lanes run, and what happens when one fails."""

@@ -1,0 +1,1 @@
+"""Telemetry: log events, metrics and status snapshots."""

@@ -1,0 +1,217 @@
+"""What one lane tells the world: its state, its counts, its log lines."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+import structlog
+import trio
+
+from mnc.errors import MncError
+from mnc.model import Checkpoint, EncodedEvent, Namespace
+from mnc.telemetry.metrics import Metrics
+
+__all__ = ["Capturing", "LaneState", "LaneTelemetry", "Restarting", "Starting", "Stopped"]
+
+STALLED_AFTER_S = 5.0
+"""Publishing that is in trouble for this long makes the instance not ready.
+
+It is longer than a broker's restart or a leader election usually takes.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """The lane looks for its position, or its change stream is being opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capturing:
+    """The change stream is open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restarting:
+    """The lane failed and will be started again."""
+
+    error: MncError
+    retry_at: float
+    """On the clock of trio.current_time()."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """The lane is down: for good with an error, at shutdown without."""
+
+    error: MncError | None
+
+
+LaneState = Starting | Capturing | Restarting | Stopped
+
+
+class StoredBatch(Protocol):
+    """What this module reads of a published batch."""
+
+    @property
+    def events(self) -> Sequence[EncodedEvent]:
+        """The events, in order."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Payload bytes."""
+        ...
+
+
+class LaneTelemetry:
+    """Collects what a lane, its publisher, its reader and its keeper report."""
+
+    def __init__(self, namespace: Namespace, metrics: Metrics) -> None:
+        self.namespace = namespace
+        self._metrics = metrics
+        self._labels = labels = (namespace.database, namespace.collection)
+        self._captured = metrics.captured.labels(*labels)
+        self._published_bytes = metrics.published_bytes.labels(*labels)
+        self._recovered = metrics.recovered.labels(*labels)
+        self._checkpoints = metrics.checkpoints.labels(*labels)
+        self._checkpointed = metrics.checkpointed.labels(*labels)
+        self._ack_seconds = metrics.ack_seconds.labels(*labels)
+        self._lag_seconds = metrics.lag_seconds.labels(*labels)
+        self._restarts = metrics.restarts.labels(*labels)
+        self._capturing = metrics.capturing.labels(*labels)
+        self._log = structlog.get_logger().bind(collection=str(namespace))
+        self._state: LaneState = Starting()
+        self._trouble: tuple[MncError, float] | None = None
+        self._checkpoint_trouble: MncError | None = None
+        self._counts: Counter[str] = Counter()
+        self._uncheckpointed = 0
+        self._lag_s: float | None = None
+
+    @property
+    def state(self) -> LaneState:
+        """What the lane is doing now."""
+        return self._state
+
+    def enter(self, state: LaneState) -> None:
+        """Note a new state, and log what an operator should know of it."""
+        self._state = state
+        self._capturing.set(1 if isinstance(state, Capturing) else 0)
+        match state:
+            case Starting():
+                self._trouble = None
+            case Capturing():
+                self._log.info("capture.opened")
+            case Restarting(error=error, retry_at=retry_at):
+                self._restarts.inc()
+                self._count_error(error)
+                self._log.warning(
+                    "lane.failed",
+                    kind=error.kind,
+                    error=str(error),
+                    retry_in_s=round(retry_at - trio.current_time(), 2),
+                )
+            case Stopped(error=error):
+                if error is None:
+                    self._log.info("lane.stopped")
+                else:
+                    self._count_error(error)
+                    self._log.error("lane.stopped", kind=error.kind, error=str(error))
+            case _:
+                assert_never(state)
+
+    def captured(self, events: int) -> None:
+        """Count events read from MongoDB."""
+        self._captured.inc(events)
+        self._counts["captured"] += events
+
+    def published(self, batch: StoredBatch, /, *, ack_s: float) -> None:
+        """Count a batch that was acknowledged after `ack_s` seconds."""
+        self._trouble = None
+        self._count_stored(batch.events)
+        self._ack_seconds.observe(ack_s)
+        self._metrics.batch_events.observe(len(batch.events))
+        self._metrics.batch_bytes.observe(batch.size_bytes)
+        self._lag_s = max(time.time() - batch.events[0].committed_at_s, 0.0)
+        self._lag_seconds.observe(self._lag_s)
+
+    def recovered(self, events: Sequence[EncodedEvent], /) -> None:
+        """Count events that were found stored although no acknowledgement came."""
+        self._trouble = None
+        self._count_stored(events)
+        self._recovered.inc(len(events))
+        self._log.info("publish.recovered", events=len(events))
+
+    def retrying(self, error: MncError, /) -> None:
+        """Note that publishing is in trouble that may heal in place."""
+        self._count_error(error)
+        if self._trouble is None:
+            self._trouble = (error, trio.current_time())
+            self._log.warning("publish.retrying", kind=error.kind, error=str(error))
+
+    def checkpointed(self, checkpoint: Checkpoint, /) -> None:
+        """Count a token document that was written."""
+        del checkpoint  # a position is never shown
+        if self._checkpoint_trouble is not None:
+            self._checkpoint_trouble = None
+            self._log.info("checkpoint.recovered")
+        self._checkpoints.inc()
+        self._checkpointed.inc(self._uncheckpointed)
+        self._counts["checkpointed"] += self._uncheckpointed
+        self._uncheckpointed = 0
+
+    def checkpoint_failed(self, error: MncError, /) -> None:
+        """Note that a token document can't be written; publishing goes on."""
+        self._count_error(error)
+        if self._checkpoint_trouble is None:
+            self._checkpoint_trouble = error
+            self._log.warning("checkpoint.failing", kind=error.kind, error=str(error))
+
+    def not_ready_because(self) -> str | None:
+        """Say in a sentence why the collection doesn't advance, or None."""
+        now = trio.current_time()
+        name = str(self.namespace)
+        match self._state:
+            case Starting():
+                return f"{name} is starting"
+            case Restarting(error=error, retry_at=retry_at):
+                return f"{name} failed, next try in {max(retry_at - now, 0):.1f} s: {error}"
+            case Stopped(error=None):
+                return f"{name} is stopped"
+            case Stopped(error=error):
+                return f"{name} is stopped: {error}"
+            case Capturing():
+                if self._trouble is not None and now - self._trouble[1] > STALLED_AFTER_S:
+                    error, since = self._trouble
+                    return f"{name} has not been able to publish for {now - since:.0f} s: {error}"
+                return None
+            case _:
+                assert_never(self._state)
+
+    def snapshot(self) -> dict[str, object]:
+        """Return what `/status` shows of this collection."""
+        shown: dict[str, object] = {
+            "collection": str(self.namespace),
+            "state": type(self._state).__name__.lower(),
+            "reason": self.not_ready_because(),
+            "events_captured": self._counts["captured"],
+            "events_published": self._counts["published"],
+            "events_checkpointed": self._counts["checkpointed"],
+            "lag_s": self._lag_s if self._lag_s is None else round(self._lag_s, 4),
+        }
+        if self._checkpoint_trouble is not None:
+            shown["checkpoint_error"] = str(self._checkpoint_trouble)
+        return shown
+
+    def _count_stored(self, events: Sequence[EncodedEvent]) -> None:
+        for operation, count in Counter(event.operation for event in events).items():
+            self._metrics.published.labels(*self._labels, operation).inc(count)
+        self._published_bytes.inc(sum(len(event.payload) for event in events))
+        self._counts["published"] += len(events)
+        self._uncheckpointed += len(events)
+
+    def _count_error(self, error: MncError) -> None:
+        self._metrics.errors.labels(*self._labels, error.kind).inc()
