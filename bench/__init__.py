@@ -1,0 +1,1 @@
+"""Benchmarks: each a command that prints ratios against a limit measured in the same run."""
