@@ -186,7 +186,7 @@ class _Connector:
 
 
 def _insert(database: Any, collections: list[str], events: int) -> None:
-    """Insert documents so that a change event is about half a kilobyte, in turn over collections."""
+    """Insert documents in turn over the collections; a change event is about half a kilobyte."""
     made = 0
     while made < events:
         for name in collections:
@@ -201,7 +201,7 @@ def _insert(database: Any, collections: list[str], events: int) -> None:
             made += count
 
 
-def _read_raw(database: Any, start: bson.Timestamp, collections: list[str], events: int) -> float:
+def _read_raw(database: Any, start: Any, collections: list[str], events: int) -> float:
     """Read the backlog as raw replies and throw them away; return events a second."""
     with database.client.start_session() as session:
 

@@ -35,7 +35,7 @@ class CaptureObserver(Protocol):
     """Hears what a reader does."""
 
     def opened(self, collections: Collection[str], /) -> None:
-        """Hear that a change stream over `collections` is open."""
+        """Hear that a change stream is open and has answered, for `collections`."""
         ...
 
     def captured(self, collection: str, events: int, /) -> None:
@@ -122,7 +122,6 @@ class Reader:
             self._must_reopen = False
             stream = await self._source.open(tuple(routes), start=start)
             try:
-                self._observer.opened(tuple(routes))
                 invalidated = await self._read(stream, routes)
             finally:
                 await stream.aclose()
@@ -132,10 +131,15 @@ class Reader:
         send, receive = trio.open_memory_channel[Reply | SourceError](0)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._fetch, stream, send)
+            is_first = True
             while True:
                 reply = await receive.receive()
                 if isinstance(reply, SourceError):
                     break
+                if is_first:
+                    # Only now it is sure that the oplog reaches back to the start.
+                    is_first = False
+                    self._observer.opened([name for name in routes if routes[name].is_open])
                 await self._deliver(reply, routes)
                 if reply.invalidated or self._stopping or self._must_reopen:
                     break

@@ -5,9 +5,9 @@ integer its decimal digits, a safe string itself. Every other form begins with a
 letter and a colon; a string that looks like one of these forms is tagged too. Documents and arrays
 nest: their parts stand between brackets, which text never has, so order and types are kept.
 
-Two ids share a part exactly when they are one key for MongoDB, which compares numbers by value: 42,
-42.0 and NumberDecimal("42.0") are one key, and a replacement may turn one of them into another. Such
-a key comes back as the first that fits of int, double and Decimal128.
+Two ids share a part exactly when they are one key for MongoDB, which compares numbers by value:
+42, 42.0 and NumberDecimal("42.0") are one key, and a replacement may turn one of them into another.
+Such a key comes back as the first that fits of int, double and Decimal128.
 """
 
 from __future__ import annotations

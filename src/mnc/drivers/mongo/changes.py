@@ -35,6 +35,9 @@ _T = TypeVar("_T")
 _AWAIT_MS = 500
 """How long the server holds a getMore without events; nothing can interrupt it on this side."""
 
+_FUTURE_SLACK_S = 10
+"""How far a position may be ahead of the server's clock: a token of "now" is so by one tick."""
+
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
 _STRICT: CodecOptions[dict[str, Any]] = CodecOptions(
@@ -120,7 +123,7 @@ class MongoChangeStream:
         self._collection = cursor["ns"].partition(".")[2]
         self.opened_at = _token(cursor["postBatchResumeToken"])
         now: Timestamp | None = reply.get("operationTime")
-        if now is not None and not_after is not None and not_after > ClusterTime(now.time, now.inc):
+        if now and not_after and not_after.seconds > now.time + _FUTURE_SLACK_S:
             # MongoDB accepts it in silence and would deliver nothing until that time has come.
             raise PositionLostError(
                 "the position to resume from lies in the future of this MongoDB cluster",

@@ -22,9 +22,6 @@ from mnc.model import Checkpoint, Epoch, Namespace, Position, ResumeToken, Strea
 
 __all__ = ["MongoCheckpointStore"]
 
-_WRITE_TIMEOUT_MS = 5000
-"""How long to wait for the majority; the write may have happened all the same."""
-
 
 class MongoCheckpointStore:
     """The checkpoints of one stream, in `MONGO_RESUME_TOKENS_COLLECTION`."""
@@ -37,7 +34,7 @@ class MongoCheckpointStore:
             codec_options=CodecOptions(tz_aware=True),
             read_preference=ReadPreference.PRIMARY,
             read_concern=ReadConcern("majority"),
-            write_concern=WriteConcern("majority", wtimeout=_WRITE_TIMEOUT_MS),
+            write_concern=WriteConcern("majority"),
         )
 
     async def load(self, namespace: Namespace) -> Checkpoint | None:

@@ -1,8 +1,11 @@
 """The connection to MongoDB: one pymongo client, used from threads.
 
-pymongo blocks, so every call runs in a thread. Nothing interrupts a call that waits for the server;
-what bounds it are the time-outs below. Each kind of work has a limiter of its own, so that a stuck
-health check takes no thread from a token write.
+pymongo blocks, so every call runs in a thread. Nothing interrupts a call that waits for the server.
+Short calls have a deadline. Reading a change stream has none: looking for the next event that passes
+the filter, the server may go through hours of oplog before it answers, and a time-out would begin
+that anew each time, for ever. A server that is gone is noticed by the client's monitor, which breaks
+the connections in use. Each kind of work has a limiter of its own, so that a stuck health check takes
+no thread from a token write.
 """
 
 from __future__ import annotations
@@ -31,10 +34,11 @@ _DEFAULTS: Mapping[str, Any] = {
     "heartbeatFrequencyMS": 1000,
     "connectTimeoutMS": 3000,
     "serverSelectionTimeoutMS": 5000,
-    "socketTimeoutMS": 10000,
-    "retryReads": True,
 }
 """Where MONGO_URI says nothing else."""
+
+_SHORT_CALL_S = 10.0
+"""The deadline of calls that ask little of the server, the majority's acknowledgement included."""
 
 
 class MongoConnection:
@@ -72,9 +76,16 @@ class MongoConnection:
     ) -> _T:
         """Run a short blocking function in a thread; at most eight run at once.
 
+        Its calls to the server have ten seconds altogether; pymongo's errors pass.
+
         Cancellation: takes effect when the function has returned.
         """
-        return await trio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._work)
+
+        def bounded() -> _T:
+            with pymongo.timeout(_SHORT_CALL_S):
+                return function(*args, **kwargs)
+
+        return await trio.to_thread.run_sync(bounded, limiter=self._work)
 
     async def check(self) -> None:
         """Ask the primary for a sign of life. Raises SourceError when none comes.

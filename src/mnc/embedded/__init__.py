@@ -1,0 +1,1 @@
+"""The embedded default: real servers as child processes, and sample data to look at."""
