@@ -6,7 +6,7 @@ The messages about wrong settings, `mnc serve --help` and docs/settings.md are m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -22,9 +22,6 @@ from pydantic import (
 from mnc.config.names import check_collection, check_stream, check_unique
 from mnc.config.uris import mongo_database, nats_servers
 from mnc.model import Operation
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["LogFormat", "LogLevel", "SettingRow", "Settings", "setting_rows"]
 
@@ -223,10 +220,10 @@ class SettingRow:
     description: str
 
 
-def setting_rows() -> Iterator[SettingRow]:
+def setting_rows() -> tuple[SettingRow, ...]:
     """Describe every setting, in the order of the model."""
-    for name, field in Settings.model_fields.items():
-        yield SettingRow(
+    return tuple(
+        SettingRow(
             name=name.upper(),
             field=name,
             is_secret=field.annotation is SecretStr,
@@ -234,6 +231,8 @@ def setting_rows() -> Iterator[SettingRow]:
             allowed=next(rule.text for rule in field.metadata if isinstance(rule, _Allowed)),
             description=field.description or "",
         )
+        for name, field in Settings.model_fields.items()
+    )
 
 
 def _written(value: object) -> str:

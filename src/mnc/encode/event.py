@@ -72,7 +72,7 @@ class Encoder:
                 operation=operation,
                 document_id=document_id,
             )
-        except TypeError as error:
+        except (TypeError, RecursionError) as error:
             raise _unencodable(change, str(error)) from error
         return EncodedEvent(
             token=token,

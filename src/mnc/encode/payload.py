@@ -47,7 +47,7 @@ def to_extended_json(document: Mapping[str, object]) -> bytes:
 
     `document` is one that `bson` decoded with `DatetimeConversion.DATETIME_AUTO` and no UUID
     representation. Raises TypeError for a value that no BSON document holds, text that isn't valid
-    Unicode, or more than 254 levels of nesting (MongoDB stores up to 200).
+    Unicode, or more than 254 levels of nesting (MongoDB stores up to 180).
     """
     written = orjson.dumps(document, default=_extended, option=_OPTIONS)
     if b"null" in written and _has_non_finite(document.values()):

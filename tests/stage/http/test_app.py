@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 import trio
+from tests.stage.http.serving import FakeProbes, raise_down, start_server
 
 from mnc.http.app import build_app
-from tests.stage.http.serving import FakeProbes, raise_down, start_server
 
 PATHS = ("/", "/health", "/livez", "/readyz", "/metrics", "/status")
 

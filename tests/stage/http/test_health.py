@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import trio
+from tests.stage.http.serving import answer_up, raise_down
 from trio.testing import MockClock
 
 from mnc.http.health import Health, ServerState
-from tests.stage.http.serving import answer_up, raise_down
 
 DEADLINE_S = 2.0
 
@@ -19,6 +19,7 @@ class CountingCheck:
         self.runs = 0
 
     async def __call__(self) -> None:
+        """Count a run and take a second over it."""
         self.runs += 1
         await trio.sleep(1)
 

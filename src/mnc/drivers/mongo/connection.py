@@ -1,11 +1,11 @@
 """The connection to MongoDB: one pymongo client, used from threads.
 
 pymongo blocks, so every call runs in a thread. Nothing interrupts a call that waits for the server.
-Short calls have a deadline. Reading a change stream has none: looking for the next event that passes
-the filter, the server may go through hours of oplog before it answers, and a time-out would begin
-that anew each time, for ever. A server that is gone is noticed by the client's monitor, which breaks
-the connections in use. Each kind of work has a limiter of its own, so that a stuck health check takes
-no thread from a token write.
+Short calls have a deadline. Reading a change stream has none: looking for the next event that
+passes the filter, the server may go through hours of oplog before it answers, and a time-out would
+begin that anew each time, for ever. A server that is gone is noticed by the client's monitor, which
+breaks the connections in use. Each kind of work has a limiter of its own, so that a stuck health
+check takes no thread from a token write.
 """
 
 from __future__ import annotations
