@@ -1,0 +1,177 @@
+"""Events: from a decoded change event to the message that the stream stores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Any
+
+import bson
+import pytest
+from bson import Code, Int64, ObjectId, Timestamp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.encode.bson_values import DECODED_LIKE_CAPTURE, values
+
+from mnc.encode.event import MESSAGE_ID_LIMIT, Encoder, EventUnencodableError
+from mnc.errors import Recovery, SinkError
+from mnc.model import Operation, ResumeToken
+
+DATA = "8265F0C0FF000000012B022C0100296E5A1004"
+ID = ObjectId("65f0c0ffee65f0c0ffee65f0")
+WALL_TIME = datetime(2024, 3, 1, 12, 30, 0, 250_000)  # noqa: DTZ001 - as BSON decodes it
+ENCODER = Encoder(stream="cs")
+
+
+def change_event(operation: str = "insert", **fields: object) -> dict[str, Any]:
+    """Return a change event as capture decodes it; None takes a field away."""
+    event = {
+        "_id": {"_data": DATA},
+        "operationType": operation,
+        "clusterTime": Timestamp(1709296200, 1),
+        "wallTime": WALL_TIME,
+        "fullDocument": {"_id": ID, "name": "Ann"},
+        "ns": {"db": "test", "coll": "users"},
+        "documentKey": {"_id": ID},
+    } | fields
+    present = {name: value for name, value in event.items() if value is not None}
+    return bson.decode(bson.encode(present), codec_options=DECODED_LIKE_CAPTURE)
+
+
+def test_an_insert_becomes_a_message() -> None:
+    """Token, subject, message id, time and payload are those of the event."""
+    event = ENCODER.encode(change_event())
+    assert event.token == ResumeToken(DATA)
+    assert event.operation == "insert"
+    assert event.subject == "cs.users.insert.65f0c0ffee65f0c0ffee65f0"
+    assert event.message_id == DATA
+    assert event.committed_at_s == 1709296200.25
+    assert json.loads(event.payload) == {
+        "_id": {"_data": DATA},
+        "operationType": "insert",
+        "clusterTime": {"$timestamp": {"t": 1709296200, "i": 1}},
+        "wallTime": {"$date": "2024-03-01T12:30:00.25Z"},
+        "fullDocument": {"_id": {"$oid": str(ID)}, "name": "Ann"},
+        "ns": {"db": "test", "coll": "users"},
+        "documentKey": {"_id": {"$oid": str(ID)}},
+    }
+
+
+def test_fields_are_read_by_name() -> None:
+    """MongoDB puts fields in another order in a transaction; the message is the same."""
+    change = change_event(txnNumber=Int64(3))
+    turned = dict(reversed(change.items()))
+    event, other = ENCODER.encode(change), ENCODER.encode(turned)
+    assert (event.subject, event.token, event.message_id) == (
+        other.subject,
+        other.token,
+        other.message_id,
+    )
+    assert json.loads(event.payload) == json.loads(other.payload)
+
+
+@pytest.mark.parametrize(
+    ("operation", "fields"),
+    [
+        ("delete", {"fullDocument": None}),
+        ("update", {"fullDocument": None, "updateDescription": {"updatedFields": {"a": 1}}}),
+        ("replace", {}),
+    ],
+)
+def test_the_document_id_is_that_of_the_document_key(
+    operation: Operation, fields: dict[str, object]
+) -> None:
+    """Every operation has its subject, also one whose document is gone."""
+    event = ENCODER.encode(change_event(operation, **fields))
+    assert event.subject == f"cs.users.{operation}.{ID}"
+    assert event.operation == operation
+
+
+def test_an_update_of_a_document_that_is_gone_says_null() -> None:
+    """A look-up that found nothing stays a null in the payload."""
+    change = change_event("update") | {"fullDocument": None}
+    assert json.loads(ENCODER.encode(change).payload)["fullDocument"] is None
+
+
+def test_an_id_that_is_null_or_missing_has_a_subject() -> None:
+    """MongoDB allows a null `_id`, and its index holds a missing one for the same."""
+    for key in ({"_id": None}, {"shard": 1}):
+        event = ENCODER.encode(change_event(documentKey=key))
+        assert event.subject == "cs.users.insert.k:null"
+
+
+def test_type_bits_are_part_of_the_token() -> None:
+    """The token can be given back to MongoDB whole."""
+    token = ENCODER.token_of(change_event(_id={"_data": DATA, "_typeBits": b"@"}))
+    assert (token.data, token.type_bits) == (DATA, b"@")
+
+
+def test_a_token_over_the_bound_gives_a_digest_as_message_id() -> None:
+    """A message id is never longer than MESSAGE_ID_LIMIT, and says when it is a digest."""
+    longest = DATA.ljust(MESSAGE_ID_LIMIT, "0")
+    assert ENCODER.encode(change_event(_id={"_data": longest})).message_id == longest
+    event = ENCODER.encode(change_event(_id={"_data": longest + "0"}))
+    assert event.message_id == f"sha256:{hashlib.sha256((longest + '0').encode()).hexdigest()}"
+    assert event.token.data == longest + "0"
+
+
+def test_before_mongodb_6_the_commit_time_is_in_whole_seconds() -> None:
+    """Without `wallTime` the cluster time says when an event was committed."""
+    assert ENCODER.encode(change_event(wallTime=None)).committed_at_s == 1709296200
+
+
+def scoped_code(levels: int) -> Code:
+    """Return code in the scope of code, over and over: deeper than MongoDB would store."""
+    code = Code("f")
+    for _ in range(levels):
+        code = Code("f", {"f": code})
+    return code
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_event("drop"),
+        change_event(operationType=None),
+        change_event(_id=None),
+        change_event(_id={"other": 1}),
+        change_event(_id={"_data": DATA, "_typeBits": "@"}),
+        change_event(ns=None),
+        change_event(ns={"db": "test"}),
+        change_event(documentKey=None),
+        change_event(wallTime=None, clusterTime=None),
+        change_event() | {"fullDocument": {"secret": scoped_code(300)}},
+        change_event() | {"fullDocument": {"secret": 1j}},
+        change_event() | {"fullDocument": {"secret": "\ud800"}},
+        change_event() | {"documentKey": {"_id": "secret\ud800"}},
+    ],
+)
+def test_what_cannot_be_encoded_waits_for_a_person(change: dict[str, Any]) -> None:
+    """The error names the operation and the reason, holds no content, and loses no event."""
+    with pytest.raises(EventUnencodableError) as caught:
+        ENCODER.encode(change)
+    error = caught.value
+    assert isinstance(error, SinkError)
+    assert (error.kind, error.recovery) == ("event_unencodable", Recovery.WAIT)
+    assert error.operation == change.get("operationType")
+    assert repr(error.operation) in str(error)
+    assert "secret" not in str(error)
+
+
+@settings(max_examples=200, deadline=None)
+@given(values, values)
+def test_any_document_and_id_can_be_encoded(document_id: object, value: object) -> None:
+    """No value that MongoDB stores makes an event unencodable."""
+    change = change_event(documentKey={"_id": document_id}, fullDocument={"v": value})
+    json.loads(ENCODER.encode(change).payload)
+
+
+@given(st.lists(st.text("0123456789ABCDEF", min_size=18, max_size=60), min_size=2))
+def test_tokens_sort_as_their_data(data: list[str]) -> None:
+    """Tokens compare as MongoDB's do, by `_data`, whatever their type bits."""
+    tokens = [
+        ENCODER.token_of({"_id": {"_data": one, "_typeBits": bytes([position % 256])}})
+        for position, one in enumerate(data)
+    ]
+    assert [token.data for token in sorted(tokens)] == sorted(data)
