@@ -15,7 +15,7 @@ _DATABASE_MAX_BYTES = 63
 _NAMESPACE_MAX_BYTES = 255
 _INTERNAL_DATABASES = frozenset({"admin", "config", "local"})
 
-_STREAM_FORBIDS = frozenset(".*>/\\")
+_STREAM_FORBIDS = frozenset(" .*>/\\")
 _STREAM_MAX_BYTES = 255
 
 
@@ -54,10 +54,10 @@ def check_stream(name: str) -> str:
     Raises ValueError if not. Names that begin with `$` or `_` are refused because the subjects
     below them (`$JS`, `$SYS`, `_INBOX`) are NATS's own.
     """
-    if not name or name[0] in "$_":
+    if name.startswith(("$", "_")):
         raise ValueError("subjects that begin with $ or _ are NATS's own")
-    if not name.isprintable() or " " in name or _STREAM_FORBIDS.intersection(name):
-        raise ValueError("it has a character that a stream's name may not have")
+    if not name or not name.isprintable() or _STREAM_FORBIDS.intersection(name):
+        raise ValueError("it is empty or has a character that a stream's name may not have")
     if len(name.encode()) > _STREAM_MAX_BYTES:
         raise ValueError(f"it is longer than {_STREAM_MAX_BYTES} bytes")
     return name
