@@ -1,4 +1,7 @@
-"""Health: whether the servers answer, asked no more often than needed."""
+"""Health: whether the servers answer, asked no more often than needed.
+
+It speaks anyio, as starlette does, so that the app runs on whatever starlette runs on.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-import trio
+import anyio
 
 from mnc.errors import MncError
 from mnc.http.ports import HealthCheck
@@ -34,7 +37,7 @@ class Health:
     def __init__(self, checks: Mapping[str, HealthCheck], *, deadline_s: float) -> None:
         self._checks = checks
         self._deadline_s = deadline_s
-        self._lock = trio.Lock()
+        self._lock = anyio.Lock()
         self._answer: Mapping[str, ServerState] = {}
         self._answered_at = -math.inf
 
@@ -47,23 +50,23 @@ class Health:
         Cancellation: the checks are cancelled, and whoever waits for them starts them anew.
         """
         async with self._lock:
-            if trio.current_time() - self._answered_at > _REUSE_S:
+            if anyio.current_time() - self._answered_at > _REUSE_S:
                 self._answer = await self._ask()
-                self._answered_at = trio.current_time()
+                self._answered_at = anyio.current_time()
             return self._answer
 
     async def _ask(self) -> Mapping[str, ServerState]:
         states: dict[str, ServerState] = dict.fromkeys(self._checks, "DOWN")
 
         async def ask(name: str, check: HealthCheck) -> None:
-            with trio.move_on_after(self._deadline_s):
+            with anyio.move_on_after(self._deadline_s):
                 try:
                     await check()
                 except MncError:
                     return
                 states[name] = "UP"
 
-        async with trio.open_nursery() as nursery:
+        async with anyio.create_task_group() as group:
             for name, check in self._checks.items():
-                nursery.start_soon(ask, name, check)
+                group.start_soon(ask, name, check)
         return states

@@ -12,10 +12,10 @@ and a stuck one isn't. So a probe is answered also when someone holds on to all 
 from __future__ import annotations
 
 import errno
-import logging
 import socket
 from typing import TYPE_CHECKING, cast
 
+import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
@@ -77,7 +77,7 @@ def _explain(error: OSError, host: str, port: int) -> ConfigError:
         case _:
             return ConfigError(
                 "HTTP_HOST",
-                f"can't listen on {host!r}: {error.strerror}",
+                f"this machine can't listen on {host!r}",
                 remedy="set HTTP_HOST to an address of this machine, or to 0.0.0.0 for all",
             )
 
@@ -87,18 +87,18 @@ async def serve(
     listening: socket.socket,
     *,
     max_connections: int = MAX_CONNECTIONS,
-    logger: logging.Logger | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `app` on `listening`, which it closes in the end, until cancelled.
 
     `app` gets no lifespan events: the app of this package has nothing to start or stop. Hypercorn's
-    log goes to `logger`, failed connections at DEBUG; None drops both. There is no access log.
+    log is dropped, because it blames the app for what malformed requests provoke; a connection that
+    fails is logged at DEBUG. `max_connections` is 1 or more.
 
     Cancellation: accepts no more and closes idle connections at once; answers under way have
     `_GRACE_S` to finish.
     """
-    served = _Connections(app, max_connections=max_connections, logger=logger)
+    served = _Connections(app, max_connections=max_connections)
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
     stopped = trio.Event()
 
@@ -121,18 +121,17 @@ async def serve(
 class _Connections:
     """The connections of one server.
 
-    Invariants: an error in one ends that one alone; no more than `max_connections` are open.
+    Invariants: an error in one ends that one alone; no more than `max_connections` are open, apart
+    from those that are being closed to make room.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, max_connections: int, logger: logging.Logger | None
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, max_connections: int) -> None:
         # The same interface, which hypercorn describes with types of its own.
         self._app = ASGIWrapper(cast("ASGIFramework", app))
         self._config = Config()
         self._config.keep_alive_timeout = _KEEP_ALIVE_S
         self._config.include_server_header = False
-        self._config.errorlog = logger
+        self._config.errorlog = None
         self._context = WorkerContext(max_requests=None)
         self._max_connections = max_connections
         self._open: dict[trio.CancelScope, None] = {}
@@ -153,8 +152,8 @@ class _Connections:
                 finally:
                     self._open.pop(nursery.cancel_scope, None)
                 nursery.cancel_scope.cancel()
-        except* Exception:  # noqa: BLE001 - the guard itself: hypercorn raises anything
-            await self._config.log.debug("connection failed", exc_info=True)
+        except* Exception as failure:  # noqa: BLE001 - the guard: hypercorn raises anything
+            structlog.get_logger().debug("http.connection_failed", error=_first_name(failure))
 
     async def wind_down(self) -> None:
         """Close idle connections, and each of the others after the answer that it is at."""
@@ -164,6 +163,14 @@ class _Connections:
         # The annotation says TLS alone; a plain stream is told apart by what it lacks.
         tls_or_plain = cast("trio.SSLStream[trio.SocketStream]", stream)
         return TCPServer(self._app, self._config, self._context, ConnectionState({}), tls_or_plain)
+
+
+def _first_name(failure: ExceptionGroup[Exception]) -> str:
+    """Return the type of a failure; its message may hold what the client sent."""
+    first: Exception = failure
+    while isinstance(first, ExceptionGroup):
+        first = first.exceptions[0]
+    return type(first).__name__
 
 
 async def _close_when_cancelled(stream: trio.SocketStream) -> None:

@@ -72,6 +72,6 @@ async def start_server(
 
 async def is_alive(port: int) -> bool:
     """Say whether a new client gets an answer."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(trust_env=False) as client:
         answer = await client.get(f"http://127.0.0.1:{port}/livez")
     return answer.status_code == httpx.codes.OK

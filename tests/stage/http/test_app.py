@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 import trio
+from structlog.testing import capture_logs
 from tests.stage.http.serving import FakeProbes, raise_down, start_server
 
 from mnc.http.app import build_app
@@ -29,8 +30,8 @@ async def ask(probes: FakeProbes, nursery: trio.Nursery) -> Ask:
 
     async def request(path: str, method: str = "GET") -> httpx.Response:
         with trio.fail_after(5):
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-                return await client.request(method, path)
+            async with httpx.AsyncClient(trust_env=False) as client:
+                return await client.request(method, f"http://127.0.0.1:{port}{path}")
 
     return request
 
@@ -137,11 +138,15 @@ async def test_wrong_method_is_405(ask: Ask, path: str, method: str) -> None:
 
 
 async def test_bug_is_500_and_stays_inside(probes: FakeProbes, ask: Ask) -> None:
-    """An error that is nobody's on purpose becomes a 500 whose body tells nothing of it."""
+    """A bug becomes an error in the log, and a 500 whose body tells nothing of it."""
     probes.state = {"password": object()}
-    answer = await ask("/status")
+    with capture_logs() as logged:
+        answer = await ask("/status")
     assert answer.status_code == 500
     assert answer.json() == {"error": "Internal Server Error"}
+    (line,) = logged
+    assert (line["event"], line["log_level"]) == ("http.request_failed", "error")
+    assert (line["path"], type(line["exc_info"])) == ("/status", TypeError)
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/nothing"])
