@@ -1,6 +1,6 @@
-"""Drain a backlog of small events, against reading the same change stream raw.
+"""Drain a backlog of events, against reading the same change stream raw.
 
-    python -m bench.drain [--events 60000] [--collections 1] [--rounds 3]
+    python -m bench.drain [--events 60000] [--collections 1] [--text-bytes 120] [--rounds 3]
 
 Each round runs on fresh embedded servers: `mnc serve` is started once, so that the collections have
 a position, and stopped; a backlog is inserted; the change stream is read raw, whole replies as
@@ -42,6 +42,7 @@ from mnc.embedded.servers import start_mongod, start_nats_server
 _STREAM = "bench"
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 _INSERT_BATCH = 5000
+_INSERT_BYTES = 8 * 1024 * 1024
 _POLL_S = 0.02
 _DRAIN_TIMEOUT_S = 300
 
@@ -68,10 +69,11 @@ class Round:
 @click.option(
     "--collections", default=1, show_default=True, help="Collections they are spread over."
 )
+@click.option("--text-bytes", default=120, show_default=True, help="Text in each document.")
 @click.option("--rounds", default=3, show_default=True, help="Rounds; the median is what counts.")
-def main(events: int, collections: int, rounds: int) -> None:
+def main(events: int, collections: int, text_bytes: int, rounds: int) -> None:
     """Print how fast a backlog drains, as a share of reading it raw."""
-    table = Table(title=f"Drain of {events:,} small events in {collections} collection(s)")
+    table = Table(title=f"Drain of {events:,} events in {collections} collection(s)")
     for column in (
         "round",
         "raw /s",
@@ -85,7 +87,8 @@ def main(events: int, collections: int, rounds: int) -> None:
     results = []
     for number in range(1, rounds + 1):
         click.echo(f"round {number} of {rounds} ...", err=True)
-        results.append(_round(events, [f"c{index}" for index in range(collections)]))
+        names = [f"c{index}" for index in range(collections)]
+        results.append(_round(events, names, text_bytes=text_bytes))
         table.add_row(str(number), *_cells(results[-1]))
     median = sorted(results, key=lambda result: result.ratio)[len(results) // 2]
     table.add_section()
@@ -104,7 +107,7 @@ def _cells(result: Round) -> Iterator[str]:
     yield f"{result.peak_rss_mb:.0f}"
 
 
-def _round(events: int, collections: list[str]) -> Round:
+def _round(events: int, collections: list[str], *, text_bytes: int) -> Round:
     with (
         tempfile.TemporaryDirectory(prefix="mnc-bench-") as folder,
         _servers(Path(folder)) as (
@@ -129,7 +132,7 @@ def _round(events: int, collections: list[str]) -> Round:
         client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(uri)
         database = client.get_default_database()
         start = client.admin.command("ping")["operationTime"]
-        _insert(database, collections, events)
+        _insert(database, collections, events, text_bytes=text_bytes)
         raw_per_s = _read_raw(database, start, collections, events)
         result = _drain(environment, nats_url, events, raw_per_s)
         client.close()
@@ -138,7 +141,7 @@ def _round(events: int, collections: list[str]) -> Round:
 
 @contextmanager
 def _servers(folder: Path) -> Iterator[tuple[str, str]]:
-    mongod = start_mongod(folder / "mongod")
+    mongod = start_mongod(folder / "mongod", oplog_size_mb=4096)
     try:
         nats_server = start_nats_server(folder / "nats")
         try:
@@ -185,15 +188,20 @@ class _Connector:
         return usage
 
 
-def _insert(database: Any, collections: list[str], events: int) -> None:
-    """Insert documents in turn over the collections; a change event is about half a kilobyte."""
+def _insert(database: Any, collections: list[str], events: int, *, text_bytes: int) -> None:
+    """Insert documents in turn over the collections.
+
+    A change event takes about 330 bytes more than the text: half a kilobyte by default.
+    """
     made = 0
     while made < events:
         for name in collections:
-            count = min(_INSERT_BATCH // len(collections), events - made)
+            count = min(
+                _INSERT_BATCH // len(collections), events - made, _INSERT_BYTES // text_bytes
+            )
             database[name].insert_many(
                 [
-                    {"_id": made + index, "name": "small", "text": "x" * 120}
+                    {"_id": made + index, "name": "small", "text": "x" * text_bytes}
                     for index in range(count)
                 ],
                 ordered=True,

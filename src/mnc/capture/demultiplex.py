@@ -23,10 +23,10 @@ __all__ = [
 FIRST_BATCH_SIZE = 32
 """Events asked for before the documents' size is known: 3 MB of 100 KB documents."""
 
-MAX_BATCH_SIZE = 2000
-"""Events asked for at most; more don't make a reply cheaper an event."""
+MAX_BATCH_SIZE = 1000
+"""Events asked for at most; more don't make an event cheaper, and decoded they take 5 MB."""
 
-REPLY_TARGET_BYTES = 1024 * 1024
+REPLY_TARGET_BYTES = 512 * 1024
 """The size of reply to aim at: a reader holds up to three replies outside the byte budget."""
 
 

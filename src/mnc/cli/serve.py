@@ -9,6 +9,7 @@ import click
 import structlog
 import trio
 
+from mnc.allocator import bound_allocator
 from mnc.cli.settings import SettingsCommand
 from mnc.config import Settings, load_settings, near_misses, require_single_instance
 from mnc.service import run_service
@@ -26,6 +27,7 @@ def serve() -> None:
     A first signal drains what is in flight, for SHUTDOWN_TIMEOUT_S seconds at most; a second one
     ends the process at once. Nothing is lost either way.
     """
+    bound_allocator()
     settings = load_settings(os.environ)
     require_single_instance(settings)
     configure_logging(settings.log_level, settings.log_format)

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from mnc.errors import MncError
 
-__all__ = ["PORTS", "ServerFailedError", "ServerProcess", "on_free_port"]
+__all__ = ["PORTS", "ServerFailedError", "ServerProcess", "is_port_taken", "on_free_port"]
 
 PORTS = range(20_000, 30_000)
 """Below the ports that Linux and macOS give to outgoing connections, so that a server can come
@@ -127,6 +127,12 @@ class ServerProcess:
     def failure(self, message: str) -> ServerFailedError:
         """Return the error that says `message` and what the server said."""
         return ServerFailedError(message, log_path=self.log_path, log_text=self.log_text())
+
+
+def is_port_taken(port: int) -> bool:
+    """Say whether something listens on this port of 127.0.0.1."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def on_free_port(start: Callable[[int], S]) -> S:

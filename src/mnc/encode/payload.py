@@ -51,8 +51,10 @@ def to_extended_json(document: Mapping[str, object]) -> bytes:
     """
     written = orjson.dumps(document, default=_extended, option=_OPTIONS)
     if b"null" in written and _has_non_finite(document.values()):
-        return orjson.dumps(_spelt_out(document), default=_extended, option=_OPTIONS)
-    return written
+        written = orjson.dumps(_spelt_out(document), default=_extended, option=_OPTIONS)
+    # A copy, because orjson's own result keeps the buffer that it grew, 4 KB for half a kilobyte,
+    # and events are held by the ten thousand.
+    return bytes(memoryview(written))
 
 
 def _extended(value: object) -> object:
