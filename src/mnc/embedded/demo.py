@@ -16,8 +16,9 @@ from mnc.embedded.samples import Change, Delete, Insert, Replace, SampleData, Up
 
 __all__ = ["write_demo"]
 
-_PAUSE_S = 0.3
+_PAUSE_S = 0.25
 _RETRY_S = 1.0
+_TIMEOUT_MS = 2_000
 _CLOSE_S = 2.0
 
 
@@ -29,7 +30,7 @@ async def write_demo(uri: str, *, collections: Collection[str], rng: random.Rand
 
     Cancellation: the last write may have been made.
     """
-    client = MongoClient[dict[str, Any]](uri, appname="mnc up --demo")
+    client = MongoClient[dict[str, Any]](uri, appname="mnc up --demo", timeoutMS=_TIMEOUT_MS)
     try:
         while True:
             try:
@@ -52,7 +53,7 @@ async def _write(
         inserted_id = await trio.to_thread.run_sync(_apply, database, change)
         if isinstance(change, Insert):
             data.added(change.collection, inserted_id)
-        await trio.sleep(_PAUSE_S * rng.uniform(0.5, 1.5))
+        await trio.sleep(_PAUSE_S)
 
 
 def _present(

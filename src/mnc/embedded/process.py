@@ -19,9 +19,9 @@ from typing import TypeVar
 
 from mnc.errors import MncError
 
-__all__ = ["PORTS", "ServerFailedError", "ServerProcess", "is_port_taken", "on_free_port"]
+__all__ = ["ServerFailedError", "ServerProcess", "is_port_taken", "on_free_port"]
 
-PORTS = range(20_000, 30_000)
+_PORTS = range(20_000, 30_000)
 """Below the ports that Linux and macOS give to outgoing connections, so that a server can come
 back on its port after a while, and below Kubernetes' node ports."""
 
@@ -32,13 +32,13 @@ _LOG_EXCERPT_LINES = 5
 _LOG_ERROR_MARKS = ('"s":"E"', '"s":"F"', "[ERR]", "[FTL]")
 """How mongod and nats-server mark errors and fatal errors."""
 
-S = TypeVar("S", bound="ServerProcess")
+_Server = TypeVar("_Server", bound="ServerProcess")
 
 _RUN_AS_CHILD = Path(__file__).with_name("_run_as_child.py")
 
 
 class ServerFailedError(MncError):
-    """A server ended at its start, or was not ready in time."""
+    """A server ended by itself, or was not ready in time."""
 
     kind = "server_failed"
 
@@ -135,7 +135,7 @@ def is_port_taken(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def on_free_port(start: Callable[[int], S]) -> S:
+def on_free_port(start: Callable[[int], _Server]) -> _Server:
     """Call `start` with a port that was free a moment ago, and again if it was taken meanwhile.
 
     Raises what `start` raises, its ServerFailedError for a taken port only after many attempts.
@@ -151,7 +151,7 @@ def on_free_port(start: Callable[[int], S]) -> S:
 
 def _free_port() -> int:
     while True:
-        port = random.choice(PORTS)  # noqa: S311 - spread, not secret
+        port = random.choice(_PORTS)  # noqa: S311 - spread, not secret
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -37,7 +37,7 @@ class Output:
 
     def check_reader(self) -> None:
         """Raise BrokenPipeError when nobody reads any more, which a write would only tell later."""
-        if any(event & select.POLLERR for _, event in self._hang_up.poll(0)):
+        if any(event & (select.POLLERR | select.POLLHUP) for _, event in self._hang_up.poll(0)):
             raise BrokenPipeError("nobody reads standard output any more")
 
     def _write_all(self, data: bytes) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Protocol
 
+import structlog
 import trio
 from rich.console import Console
 from rich.live import Live
@@ -43,7 +44,7 @@ class View(Protocol):
 
 @asynccontextmanager
 async def plain_view(output: Output, places: Places) -> AsyncIterator[View]:
-    """Write what there is to know at first, then a line an event."""
+    """Write what there is to know at first, then a line an event; log what else there is."""
     header = [
         f"mnc {places.version}: MongoDB -> JetStream",
         *(f"{name:<9}{address}" for name, address in places.rows()),
@@ -87,7 +88,8 @@ class _PlainView:
         return True
 
     async def notice(self, sentence: str) -> None:
-        await self._output.write(_lines([sentence]))
+        await trio.lowlevel.checkpoint()
+        structlog.get_logger().warning("view.waiting", reason=sentence)
 
 
 class _LiveView:

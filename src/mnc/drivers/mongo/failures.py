@@ -7,6 +7,9 @@ taking a lost position for a passing failure costs a hot loop, and the events al
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import pymongo.errors
 
 from mnc.errors import (
@@ -20,7 +23,15 @@ from mnc.errors import (
     SourceUnavailableError,
 )
 
-__all__ = ["checkpoint_error", "source_error"]
+__all__ = ["NOT_INITIATED", "NO_REPLICA_SET", "Reason", "checkpoint_error", "source_error"]
+
+
+class Reason(NamedTuple):
+    """What is found, and what a person can do about it."""
+
+    message: str
+    remedy: str = ""
+
 
 _HISTORY_LOST = {286}
 """ChangeStreamHistoryLost: the oplog no longer reaches back to the position."""
@@ -31,11 +42,71 @@ _FATAL_POSITION = {280, 260, 9}
 _TOO_LARGE = {10334}
 """BSONObjectTooLarge: the event with what the server adds is over 16 MiB."""
 
-_UNAUTHORIZED = {13, 18, 8000}
-"""Unauthorized, AuthenticationFailed, and Atlas's own error for both."""
+_UNAUTHORIZED = {13, 8000}
+"""Unauthorized, and Atlas's own error."""
+
+_LOGIN_REFUSED = {18}
+"""AuthenticationFailed."""
 
 _NO_REPLICA_SET = {40573}
 """Change streams exist only on replica sets and sharded clusters."""
+
+NO_REPLICA_SET = Reason(
+    "MongoDB runs as a standalone server, which has no change streams",
+    "start mongod with --replSet and call rs.initiate(); mnc goes on by itself then",
+)
+NOT_INITIATED = Reason(
+    "MongoDB's replica set is not initiated",
+    "call rs.initiate() in mongosh; mnc goes on by itself then",
+)
+_WRONG_LOGIN = Reason(
+    "MongoDB refuses the user or the password in MONGO_URI",
+    "correct them, or authSource, the database that knows the user (often admin)",
+)
+_NO_LOGIN = Reason(
+    "MongoDB wants a login, and MONGO_URI has none",
+    "put user:password@ before the host, and authSource if another database knows the user",
+)
+_NO_PRIMARY = Reason("MongoDB has no primary now")
+_UNKNOWN_HOST = Reason(
+    "MongoDB can't be reached: its host's name is not known", "correct its address in MONGO_URI"
+)
+
+_WHY_NO_SERVER: Mapping[str, Reason] = {
+    "RSGhost": NOT_INITIATED,
+    "available for replica set name": Reason(
+        "the MongoDB server belongs to another replica set than MONGO_URI says, or to none",
+        "correct replicaSet in MONGO_URI; a standalone server needs --replSet and rs.initiate()",
+    ),
+    "internal hostnames": Reason(
+        "the members of MongoDB's replica set can't be reached by their own names",
+        "make those names known here, or, for a set of one, add directConnection=true to MONGO_URI",
+    ),
+    "match selector": _NO_PRIMARY,
+    "No primary": _NO_PRIMARY,
+    "wire version": Reason("MongoDB is too old for mnc's client", "run MongoDB 6.0 or newer"),
+    "certificate": Reason(
+        "MongoDB's TLS certificate can't be verified",
+        "name the file of its authority in MONGO_URI, with tlsCAFile",
+    ),
+    "SSL handshake failed": Reason(
+        "the TLS handshake with MongoDB fails", "remove tls=true from MONGO_URI if it has no TLS"
+    ),
+    "connection closed": Reason(
+        "MongoDB closes the connection at once", "add tls=true to MONGO_URI if it wants TLS"
+    ),
+    "Connection refused": Reason(
+        "MongoDB can't be reached: connection refused",
+        "start it, or correct its address in MONGO_URI",
+    ),
+    "[Errno -": _UNKNOWN_HOST,  # getaddrinfo's codes, on Linux
+    "nodename nor servname": _UNKNOWN_HOST,  # its text on macOS
+    "timed out": Reason(
+        "MongoDB can't be reached: no answer in time",
+        "check its address in MONGO_URI, and firewalls and IP access lists on the way",
+    ),
+}
+"""What pymongo's words mean when it finds no server; the first that are there count."""
 
 
 def source_error(error: pymongo.errors.PyMongoError) -> SourceError:
@@ -57,42 +128,57 @@ def source_error(error: pymongo.errors.PyMongoError) -> SourceError:
             remedy="nothing was skipped; make the document smaller",
             code=code,
         )
-    if code in _UNAUTHORIZED:
-        return SourceRefusedError(
-            f"MongoDB refuses access (code {code})",
-            remedy="check the user in MONGO_URI; it needs the read role on the database",
-            code=code,
+    refusal = _refused_login(error, code)
+    if refusal is None and code in _UNAUTHORIZED:
+        refusal = Reason(
+            f"MongoDB lets the user in MONGO_URI open no change stream (code {code})",
+            "give it the role read, or readWrite, on the whole database",
         )
     if code in _NO_REPLICA_SET:
-        return SourceRefusedError(
-            "MongoDB runs as a standalone server, which has no change streams",
-            remedy="start mongod with --replSet and call rs.initiate(); mnc goes on by itself then",
-            code=code,
-        )
-    return SourceUnavailableError(_describe(error, code), code=code)
+        refusal = NO_REPLICA_SET
+    if refusal is not None:
+        return SourceRefusedError(refusal.message, remedy=refusal.remedy, code=code)
+    reason = _describe(error, code)
+    return SourceUnavailableError(reason.message, remedy=reason.remedy, code=code)
 
 
 def checkpoint_error(error: pymongo.errors.PyMongoError) -> CheckpointError:
     """Return what an error means that reading or writing a token document raised."""
     code = error.code if isinstance(error, pymongo.errors.OperationFailure) else None
-    if code in _UNAUTHORIZED:
-        return CheckpointRefusedError(
-            f"MongoDB refuses access to the token documents (code {code})",
-            remedy="give the user in MONGO_URI find, insert and update on the collection named by "
-            "MONGO_RESUME_TOKENS_COLLECTION (the readWrite role has them)",
-            code=code,
+    refusal = _refused_login(error, code)
+    if refusal is None and code in _UNAUTHORIZED:
+        refusal = Reason(
+            f"MongoDB lets the user in MONGO_URI not use the token documents (code {code})",
+            "give it find, insert and update on the collection that is named by "
+            "MONGO_RESUME_TOKENS_COLLECTION; the role readWrite has them",
         )
-    return CheckpointUnavailableError(_describe(error, code), code=code)
+    if refusal is not None:
+        return CheckpointRefusedError(refusal.message, remedy=refusal.remedy, code=code)
+    reason = _describe(error, code)
+    return CheckpointUnavailableError(reason.message, remedy=reason.remedy, code=code)
 
 
-def _describe(error: pymongo.errors.PyMongoError, code: int | None) -> str:
+def _refused_login(error: pymongo.errors.PyMongoError, code: int | None) -> Reason | None:
+    # After a refused login pymongo takes the server for unknown for a while, and says why.
+    is_unknown = isinstance(error, pymongo.errors.ServerSelectionTimeoutError)
+    if code in _LOGIN_REFUSED or (is_unknown and "AuthenticationFailed" in str(error)):
+        return _WRONG_LOGIN
+    if code in _UNAUTHORIZED and "requires authentication" in str(error):
+        return _NO_LOGIN
+    return None
+
+
+def _describe(error: pymongo.errors.PyMongoError, code: int | None) -> Reason:
     """Name an error without its text, which can quote documents and addresses."""
     match error:
-        case pymongo.errors.ServerSelectionTimeoutError():
-            return "no MongoDB server that can be used was found (none is up, or no primary)"
+        case pymongo.errors.ServerSelectionTimeoutError() | pymongo.errors.ConfigurationError():
+            reasons = (reason for words, reason in _WHY_NO_SERVER.items() if words in str(error))
+            return next(reasons, Reason("no MongoDB server that can be used was found"))
         case pymongo.errors.OperationFailure(details=dict(details)):
-            return f"MongoDB answers {details.get('codeName', 'with an error')} (code {code})"
+            return Reason(f"MongoDB answers {details.get('codeName', 'an error')} (code {code})")
+        case pymongo.errors.NotPrimaryError():
+            return Reason("the MongoDB server is not the primary now")
         case pymongo.errors.ConnectionFailure():
-            return f"the connection to MongoDB failed ({type(error).__name__})"
+            return Reason(f"the connection to MongoDB failed ({type(error).__name__})")
         case _:
-            return f"MongoDB failed ({type(error).__name__})"
+            return Reason(f"MongoDB failed ({type(error).__name__})")

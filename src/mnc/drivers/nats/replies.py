@@ -39,6 +39,12 @@ _TOO_LARGE = {10054}
 _BUSY = {10164, 10176, 10199, 10210, 10211, 10008, 10009, 10074}
 """Another write is in flight, the batch went stale or was displaced, or there is no leader now."""
 
+_REMEDIES = {
+    10065: "take the subjects out of the other stream, or set NATS_STREAM_NAME to another name",
+    10039: "enable JetStream for the account of the user in NATS_SERVER_URL",
+}
+"""What to do about other refusals: overlapping subjects; an account without JetStream."""
+
 
 def parse_reply(data: bytes) -> dict[str, object]:
     """Decode a JetStream answer. Raises OutcomeUnknownError when it isn't one."""
@@ -86,4 +92,4 @@ def raise_error(reply: dict[str, object], *, stream: str) -> None:
         kind = SinkUnavailableError
     else:
         kind = SinkRefusedError
-    raise kind(message, code=code)
+    raise kind(message, remedy=_REMEDIES.get(code, ""), code=code)

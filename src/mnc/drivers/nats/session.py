@@ -10,6 +10,7 @@ their time-out.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -42,6 +43,16 @@ _MAX_OUTSTANDING_PINGS = 2
 """A dead connection that looks alive is noticed after about three seconds."""
 
 _CLOSE_S = 2.0
+
+_REFUSALS = {
+    "authorization": "authorization violation: check the credentials in NATS_SERVER_URL",
+    "authentication": "authentication failed: check the credentials in NATS_SERVER_URL",
+    "permissions violation": (
+        "permissions violation: the user in NATS_SERVER_URL lacks a subject that mnc needs"
+    ),
+    "maximum connections exceeded": "the server has as many connections as it allows",
+}
+"""What a server's refusals say, and what is shown in their place."""
 
 
 class NatsSession:
@@ -231,14 +242,18 @@ class NatsSession:
 def _describe(error: Exception) -> str:
     """Name an error without what it may quote: nats-py's texts can hold the server's URL."""
     match error:
-        case nats.errors.AuthorizationError():
-            return "authorization violation: check the credentials in NATS_SERVER_URL"
         case ConnectionRefusedError():
             return "connection refused"
         case TimeoutError() | nats.errors.TimeoutError():
             return "timed out"
+        case ssl.SSLCertVerificationError(verify_message=str(reason)):
+            return f"the server's TLS certificate can't be verified: {reason}"
         case OSError(strerror=str(reason)):
             return reason.lower()
+        case nats.errors.Error():
+            words = str(error).lower()  # those of a server's -ERR have no class of their own
+            reasons = (reason for sign, reason in _REFUSALS.items() if sign in words)
+            return next(reasons, type(error).__name__)
         case _:
             return type(error).__name__
 
@@ -246,7 +261,10 @@ def _describe(error: Exception) -> str:
 def _translated(error: Exception) -> SinkError:
     match error:
         case nats.errors.NoRespondersError():
-            return SinkUnavailableError("no JetStream answers: no leader now, or no such stream")
+            return SinkUnavailableError(
+                "no JetStream answers: it is not enabled, has no leader now, or has no such stream",
+                remedy="if it stays so, start nats-server with JetStream (--jetstream)",
+            )
         case nats.errors.MaxPayloadError():
             return PayloadTooLargeError(
                 "a message is over the broker's max_payload",

@@ -1,0 +1,238 @@
+"""What the facts about NATS and the stream mean for the connector. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from mnc.errors import SinkError
+from mnc.preflight.facts import AccountFacts, NatsFacts, StreamFacts
+from mnc.preflight.finding import Finding
+from mnc.preflight.quantities import bytes_text, duration_text, version_text
+
+__all__ = ["nats_findings"]
+
+_EVENT_MAX_BYTES = 16 * 1024 * 1024
+"""The largest event that MongoDB can return; as JSON it may be larger or smaller."""
+
+_AGE_MIN_S = 24 * 3600.0
+"""Consumers that are down for a night should still find what happened."""
+
+_finding = partial(Finding, area="NATS")
+
+
+def nats_findings(facts: NatsFacts | SinkError) -> list[Finding]:
+    """Judge the facts, or the error that kept them from being collected."""
+    if isinstance(facts, SinkError):
+        return [
+            _finding(check="reachable", level="problem", found=facts.message, remedy=facts.remedy)
+        ]
+    return list(_judge(facts))
+
+
+def _judge(facts: NatsFacts) -> Iterator[Finding]:
+    answers = f"answers in {duration_text(facts.round_trip_s)}"
+    yield _finding(check="reachable", level="ok", found=answers)
+    yield _version(facts)
+    yield _permissions(facts)
+    if isinstance(facts.account, SinkError):
+        yield _finding(
+            check="JetStream",
+            level="problem",
+            found=facts.account.message,
+            remedy=facts.account.remedy,
+        )
+    else:
+        yield _jetstream(facts.account)
+        yield from _stream(facts, facts.account)
+    yield _max_payload(facts.max_payload_bytes)
+
+
+def _version(facts: NatsFacts) -> Finding:
+    found, minimum = version_text(facts.version), version_text(facts.minimum_version)
+    if facts.version < facts.minimum_version:
+        return _finding(
+            check="version",
+            level="problem",
+            found=f"{found} has no atomic batches",
+            remedy=f"run nats-server {minimum} or newer",
+        )
+    return _finding(check="version", level="ok", found=found)
+
+
+def _permissions(facts: NatsFacts) -> Finding:
+    finding = partial(_finding, check="permissions")
+    if facts.denied is None:
+        return finding(level="unknown", found="the server does not tell them")
+    if facts.denied:
+        return finding(
+            level="problem",
+            found=f"the user in NATS_SERVER_URL may not publish to {', '.join(facts.denied)}",
+            remedy="add them to the user's permissions in nats-server's configuration",
+        )
+    return finding(level="ok", found="this user may publish all that is needed")
+
+
+def _jetstream(account: AccountFacts) -> Finding:
+    used = bytes_text(account.storage_used_bytes)
+    if account.storage_limit_bytes < 0:
+        return _finding(check="JetStream", level="ok", found=f"stores {used} for this account")
+    return _finding(
+        check="JetStream",
+        level="ok",
+        found=f"stores {used} of {bytes_text(account.storage_limit_bytes)} for this account; at "
+        "the limit, mnc waits",
+    )
+
+
+def _stream(facts: NatsFacts, account: AccountFacts) -> Iterator[Finding]:
+    finding = partial(_finding, check="stream")
+    name, stream = facts.stream, account.stream
+    obstacle = None if stream is None else _obstacle(name, stream)
+    if stream is None:
+        subjects = " and ".join(facts.subjects)
+        yield finding(
+            level="ok", found=f"{name} does not exist; mnc serve will make it, for {subjects}"
+        )
+    elif obstacle is not None:
+        found, remedy = obstacle
+        yield finding(level="problem", found=f"{name} {found}", remedy=remedy)
+    elif stream.lacks:
+        yield finding(
+            level="ok",
+            found=f"{name} has {stream.messages} messages; mnc serve will add to it: "
+            f"{', '.join(stream.lacks)}",
+        )
+    else:
+        yield finding(level="ok", found=f"{name} has {stream.messages} messages")
+    if account.overlapping:
+        yield _finding(
+            check="subjects",
+            level="problem",
+            found=f"{' and '.join(facts.subjects)} are in part those of stream "
+            f"{', '.join(sorted(account.overlapping))}",
+            remedy="take them out of it, or set NATS_STREAM_NAME to another name",
+        )
+    yield _replicas(name, account)
+    if stream is not None:
+        yield _storage(stream)
+        yield _limits(name, stream)
+        yield _message_size(name, stream)
+        window = duration_text(stream.duplicate_window_s)
+        yield _finding(check="duplicate window", level="ok", found=window)
+
+
+def _obstacle(name: str, stream: StreamFacts) -> tuple[str, str] | None:
+    """Return what keeps mnc from using a stream, and what to do about it."""
+    another = "set NATS_STREAM_NAME to a name that no stream has; mnc serve makes it"
+    obstacles = [
+        (stream.is_mirror, "is a mirror of another stream", another),
+        (stream.is_sealed, "is sealed: it takes no message", another),
+        (stream.denies_purge, "denies purging, which position markers can't do without", another),
+        (stream.persists_late, "has persist mode async, which excludes atomic batches", another),
+        (
+            not stream.acknowledges,
+            "acknowledges nothing",
+            f"run: nats stream edit {name} --ack",
+        ),
+        (
+            stream.retention == "interest",
+            "drops what no consumer waits for (retention interest), the position markers too",
+            f"run: nats stream edit {name} --retention limits",
+        ),
+    ]
+    return next(((found, remedy) for is_there, found, remedy in obstacles if is_there), None)
+
+
+def _replicas(name: str, account: AccountFacts) -> Finding:
+    finding = partial(_finding, check="replicas")
+    stream = account.stream
+    replicas = 1 if stream is None else stream.replicas
+    if replicas > 1 or not account.is_clustered:
+        return finding(level="ok", found=str(replicas))
+    verb = "will be" if stream is None else "is"
+    return finding(
+        level="warning",
+        found=f"the stream {verb} on one server of the cluster; without that server nothing "
+        "can be stored",
+        remedy=f"once it exists, run: nats stream edit {name} --replicas 3",
+    )
+
+
+def _storage(stream: StreamFacts) -> Finding:
+    if stream.storage == "memory":
+        return _finding(
+            check="storage",
+            level="warning",
+            found="memory: a restart of the server loses the events",
+            remedy="use a stream with file storage; it can't be changed later",
+        )
+    return _finding(check="storage", level="ok", found=stream.storage)
+
+
+def _limits(name: str, stream: StreamFacts) -> Finding:
+    finding = partial(_finding, check="limits", level="warning")
+    if stream.retention == "workqueue":
+        return finding(
+            found="a message leaves when a consumer has acknowledged it (retention workqueue), "
+            "a position marker too",
+            remedy=f"give each consumer the filter subject {name}.>",
+        )
+    if stream.max_messages_per_subject:
+        return finding(
+            found=f"it keeps {stream.max_messages_per_subject} events a document and operation, "
+            "the last ones",
+            remedy="if consumers need all of them, run: "
+            f"nats stream edit {name} --max-msgs-per-subject=-1",
+        )
+    sizes = [
+        *([f"{stream.max_messages} messages"] if stream.max_messages else []),
+        *([bytes_text(stream.max_bytes)] if stream.max_bytes else []),
+    ]
+    if sizes and stream.discard == "old":
+        return finding(
+            found=f"beyond {' or '.join(sizes)} it drops the oldest events (discard old)",
+            remedy=f"run: nats stream edit {name} --discard new; mnc then waits while it is full",
+        )
+    if 0 < stream.max_age_s < _AGE_MIN_S:
+        return finding(
+            found=f"it drops events after {duration_text(stream.max_age_s)}",
+            remedy=f"if consumers may be away for longer, run: nats stream edit {name} --max-age "
+            "7d",
+        )
+    full = f"when it has {' or '.join(sizes)}, mnc waits" if sizes else "it has no size limit"
+    age = f"; it drops events after {duration_text(stream.max_age_s)}" if stream.max_age_s else ""
+    return finding(level="ok", found=f"{full}{age}")
+
+
+def _message_size(name: str, stream: StreamFacts) -> Finding:
+    limit = stream.max_message_bytes
+    if 0 < limit < _EVENT_MAX_BYTES:
+        return _finding(
+            check="message size",
+            level="warning",
+            found=_too_small(limit),
+            remedy=f"if documents may be as large, run: nats stream edit {name} --max-msg-size=-1",
+        )
+    return _finding(
+        check="message size", level="ok", found=bytes_text(limit) if limit else "not limited"
+    )
+
+
+def _max_payload(limit: int) -> Finding:
+    if limit <= _EVENT_MAX_BYTES:
+        return _finding(
+            check="max_payload",
+            level="warning",
+            found=_too_small(limit),
+            remedy="if documents may be as large, set max_payload: 64MB in nats-server's "
+            "configuration",
+        )
+    return _finding(check="max_payload", level="ok", found=bytes_text(limit))
+
+
+def _too_small(limit: int) -> str:
+    return (
+        f"{bytes_text(limit)}: a larger event (there are some of {bytes_text(_EVENT_MAX_BYTES)}) "
+        "stops its collection until the limit is raised; none is skipped"
+    )

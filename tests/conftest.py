@@ -1,0 +1,122 @@
+"""Real servers for the tests: one of each for a session, and as many more as a test asks for.
+
+The fixtures are synchronous, so that they may live longer than a test's event loop. Each worker of
+`pytest -n` has servers of its own. Servers are killed at the end: their data is thrown away.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pymongo import MongoClient
+from tests.servers import FAIL_POINTS, StartMongod, StartNatsServer
+
+from mnc.embedded.servers import (
+    MongodProcess,
+    NatsServerProcess,
+    start_mongod,
+    start_nats_server,
+)
+
+__all__: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongodProcess]:
+    """Serve a replica set of one mongod that accepts fail points, for the whole session."""
+    data_dir = tmp_path_factory.mktemp("mongod")
+    server = start_mongod(data_dir, extra_args=FAIL_POINTS)
+    try:
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(data_dir)
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServerProcess]:
+    """Serve JetStream for the whole session."""
+    data_dir = tmp_path_factory.mktemp("nats-server")
+    server = start_nats_server(data_dir)
+    try:
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(data_dir)
+
+
+@pytest.fixture(scope="session")
+def mongo_client(mongod: MongodProcess) -> Iterator[MongoClient[dict[str, Any]]]:
+    """Connect to the session's mongod, for arranging and asserting."""
+    with MongoClient[dict[str, Any]](mongod.uri) as client:
+        yield client
+
+
+@pytest.fixture
+def database(mongo_client: MongoClient[dict[str, Any]]) -> Iterator[str]:
+    """Name a database that no other test uses; it is dropped afterwards."""
+    name = f"test_{uuid4().hex[:12]}"
+    yield name
+    mongo_client.drop_database(name)
+
+
+@pytest.fixture
+def stream_name() -> str:
+    """Name a stream that no other test uses; who creates it deletes it."""
+    return f"cs_{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def start_own_mongod(tmp_path: Path) -> Iterator[StartMongod]:
+    """Start servers that a test may kill, freeze or fill; all are killed afterwards."""
+    with ExitStack() as servers:
+
+        def start(
+            data_dir: Path | None = None,
+            *,
+            port: int = 0,
+            repl_set: str | None = "mnc",
+            oplog_size_mb: int = 64,
+            extra_args: Sequence[str] = (),
+        ) -> MongodProcess:
+            server = start_mongod(
+                data_dir or tmp_path / f"mongod-{uuid4().hex[:8]}",
+                port=port,
+                repl_set=repl_set,
+                oplog_size_mb=oplog_size_mb,
+                extra_args=(*FAIL_POINTS, *extra_args),
+            )
+            servers.callback(server.kill)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def start_own_nats(tmp_path: Path) -> Iterator[StartNatsServer]:
+    """Start servers that a test may kill, freeze or fill; all are killed afterwards."""
+    with ExitStack() as servers:
+
+        def start(
+            data_dir: Path | None = None,
+            *,
+            port: int = 0,
+            jetstream: bool = True,
+            extra_config: str = "",
+        ) -> NatsServerProcess:
+            server = start_nats_server(
+                data_dir or tmp_path / f"nats-{uuid4().hex[:8]}",
+                port=port,
+                jetstream=jetstream,
+                extra_config=extra_config,
+            )
+            servers.callback(server.kill)
+            return server
+
+        yield start

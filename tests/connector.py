@@ -1,0 +1,131 @@
+"""`mnc serve` as a process of its own, which tests may kill, freeze and ask."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tests.waiting import wait_until
+
+__all__ = ["ConnectorProcess"]
+
+_INHERITED = ("PATH", "PYTHONPATH")
+"""All that a connector gets of the test's own environment, which may hold settings."""
+
+_START_TIMEOUT_S = 30.0
+_HTTP_TIMEOUT_S = 5.0
+_SETTINGS = {"RAFT_CLUSTER_SIZE": "1", "HTTP_HOST": "127.0.0.1", "HTTP_PORT": "0"}
+
+
+class ConnectorProcess:
+    """One run of `mnc serve`.
+
+    Invariants: it never logs a traceback, which every way of ending it checks.
+    """
+
+    def __init__(self, settings: Mapping[str, str], *, log_path: Path) -> None:
+        environ = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        self._log_path = log_path
+        with log_path.open("wb") as log:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-m", "mnc", "serve"],
+                env={**environ, **_SETTINGS, **settings},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs; a frozen one does."""
+        return self._popen.poll() is None
+
+    # --- what it says ----------------------------------------------------------------------------
+
+    def log(self, event: str) -> Sequence[Mapping[str, Any]]:
+        """Return the log lines of one event so far, the oldest first."""
+        lines = self._log_path.read_text().splitlines(keepends=True)
+        complete = (json.loads(line) for line in lines if line.endswith("\n"))
+        return [line for line in complete if line["event"] == event]
+
+    def wait_for_log(
+        self, event: str, *, timeout_s: float = _START_TIMEOUT_S
+    ) -> Sequence[Mapping[str, Any]]:
+        """Wait until `event` has been logged and return its lines."""
+
+        def logged() -> Sequence[Mapping[str, Any]]:
+            lines = self.log(event)
+            assert lines or self.is_alive, f"the connector ended: {self._log_path.read_text()}"
+            return lines
+
+        return wait_until(logged, timeout_s=timeout_s, what=f"the log line {event}")
+
+    def get(self, path: str) -> httpx.Response:
+        """Ask the HTTP server, which has to be there."""
+        port = self.wait_for_log("service.started")[0]["http_port"]
+        return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=_HTTP_TIMEOUT_S)
+
+    def reasons(self) -> Sequence[str]:
+        """Return why it isn't ready, by `/readyz`; nothing when it is."""
+        answer = self.get("/readyz")
+        reasons: Sequence[str] = answer.json()["reasons"]
+        assert answer.status_code == (503 if reasons else 200)
+        return reasons
+
+    def wait_ready(self, *, timeout_s: float = _START_TIMEOUT_S) -> None:
+        """Wait until `/readyz` answers 200."""
+        wait_until(lambda: not self.reasons(), timeout_s=timeout_s, what="/readyz to answer 200")
+
+    def wait_not_ready(self, reason: str, *, timeout_s: float) -> None:
+        """Wait until `/readyz` answers 503 and one of its reasons has `reason` in it."""
+        wait_until(
+            lambda: any(reason in found for found in self.reasons()),
+            timeout_s=timeout_s,
+            what=f"/readyz to answer 503 because of {reason!r}",
+        )
+
+    def counted(self, count: str) -> int:
+        """Return the sum of a count in `/status` over the collections."""
+        return sum(lane[count] for lane in self.get("/status").json()["collections"])
+
+    # --- what is done to it ----------------------------------------------------------------------
+
+    def run_for(self, seconds: float) -> None:
+        """Let it run for a while, in which it must not end."""
+        try:
+            code = self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return
+        raise AssertionError(f"it ended with {code}: {self._log_path.read_text()}")
+
+    def kill(self) -> None:
+        """End it at once, as a crash would. Idempotent."""
+        self._popen.kill()
+        self._popen.wait()
+        self._check_log()
+
+    def terminate(self, *, timeout_s: float = 30) -> int:
+        """Ask it to end, as Kubernetes does, and return its exit code."""
+        self._popen.terminate()
+        code = self._popen.wait(timeout_s)
+        self._check_log()
+        return code
+
+    def pause(self) -> None:
+        """Freeze it."""
+        self._popen.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        self._popen.send_signal(signal.SIGCONT)
+
+    def _check_log(self) -> None:
+        text = self._log_path.read_text()
+        assert "Traceback" not in text, text

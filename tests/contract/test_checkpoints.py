@@ -1,0 +1,144 @@
+"""What every store of checkpoints does that resuming relies on, fake or real."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from pymongo import MongoClient
+from tests.contract.stores import TOKENS_COLLECTION, MongoStoreHarness, StoreHarness
+from tests.fakes.values import NAMESPACE, checkpoint
+
+from mnc.errors import CheckpointError
+from mnc.model import Checkpoint, Epoch, Namespace, Position, ResumeToken, StreamSeq
+
+pytestmark = pytest.mark.usefixtures("deadline")
+
+_OTHER = Namespace(database="test", collection="movies")
+
+
+async def test_nothing_is_there_at_first(stores: StoreHarness) -> None:
+    """A collection that was never watched has no checkpoint."""
+    assert await stores.store().load(NAMESPACE) is None
+
+
+async def test_the_first_checkpoint_stays(stores: StoreHarness) -> None:
+    """Of two that create, both get the first one's checkpoint, whichever is later."""
+    first, second = checkpoint(5, stream_seq=0), checkpoint(9, stream_seq=0)
+    assert await stores.store().create(NAMESPACE, first) == first
+    assert await stores.store().create(NAMESPACE, second) == first
+    assert await stores.store().create(NAMESPACE, checkpoint(1, stream_seq=0)) == first
+    assert await stores.store().load(NAMESPACE) == first
+
+
+async def test_racing_creators_agree(stores: StoreHarness) -> None:
+    """Instances that create at the same time all begin at the same position."""
+    results: list[Checkpoint] = []
+
+    async def create(number: int) -> None:
+        results.append(await stores.store().create(NAMESPACE, checkpoint(number, stream_seq=0)))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(8):
+            nursery.start_soon(create, number)
+    assert len(results) == 8
+    assert len(set(results)) == 1
+    assert await stores.store().load(NAMESPACE) == results[0]
+
+
+async def test_a_checkpoint_reads_as_it_was_saved(stores: StoreHarness) -> None:
+    """Token, its type bits, fence and epoch come back as they were."""
+    token = ResumeToken("82" + "0" * 16 + "2B", type_bits=b"\x82\xc0\x1e")
+    saved = Checkpoint(
+        position=Position(token=token, epoch=Epoch(2**40)), stream_seq=StreamSeq(2**60)
+    )
+    await stores.store().save(NAMESPACE, saved)
+    loaded = await stores.store().load(NAMESPACE)
+    assert loaded == saved
+    assert loaded.position.token.type_bits == token.type_bits  # which comparing tokens ignores
+
+
+async def test_a_later_checkpoint_replaces_an_earlier_one(stores: StoreHarness) -> None:
+    """Saving moves the checkpoint on, all its fields together."""
+    await stores.store().create(NAMESPACE, checkpoint(1, stream_seq=0))
+    later = checkpoint(2, stream_seq=7, epoch=3)
+    await stores.store().save(NAMESPACE, later)
+    assert await stores.store().load(NAMESPACE) == later
+
+
+@pytest.mark.parametrize("number", [1, 5])
+async def test_a_checkpoint_never_goes_back(stores: StoreHarness, number: int) -> None:
+    """Saving what is earlier, or as early, changes nothing and is no error."""
+    later = checkpoint(5, stream_seq=7)
+    await stores.store().save(NAMESPACE, later)
+    await stores.store().save(NAMESPACE, checkpoint(number, stream_seq=99))
+    assert await stores.store().load(NAMESPACE) == later
+
+
+async def test_racing_saves_keep_the_latest(stores: StoreHarness) -> None:
+    """Whatever the order in which saves arrive, the latest position stays."""
+    async with trio.open_nursery() as nursery:
+        for number in (3, 8, 1, 5, 2, 7, 4, 6):
+            store = stores.store()
+            nursery.start_soon(store.save, NAMESPACE, checkpoint(number, stream_seq=number))
+    assert await stores.store().load(NAMESPACE) == checkpoint(8, stream_seq=8)
+
+
+async def test_collections_are_kept_apart(stores: StoreHarness) -> None:
+    """Each collection has a checkpoint of its own."""
+    await stores.store().save(NAMESPACE, checkpoint(5, stream_seq=7))
+    assert await stores.store().load(_OTHER) is None
+    await stores.store().save(_OTHER, checkpoint(2, stream_seq=8))
+    assert await stores.store().load(NAMESPACE) == checkpoint(5, stream_seq=7)
+    assert await stores.store().load(_OTHER) == checkpoint(2, stream_seq=8)
+
+
+async def test_streams_are_kept_apart(stores: StoreHarness) -> None:
+    """Two streams that are filled from one collection have checkpoints of their own."""
+    await stores.store("cs").save(NAMESPACE, checkpoint(5, stream_seq=7))
+    assert await stores.store("other").load(NAMESPACE) is None
+
+
+async def test_a_cancelled_save_is_done_or_not(stores: StoreHarness) -> None:
+    """Cancelled before it begins, a call does nothing, and the store stays usable."""
+    store = stores.store()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await store.save(NAMESPACE, checkpoint(1, stream_seq=1))
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await store.create(NAMESPACE, checkpoint(2, stream_seq=2))
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await store.load(NAMESPACE)
+    assert await store.load(NAMESPACE) is None
+    await store.save(NAMESPACE, checkpoint(3, stream_seq=3))
+    assert await store.load(NAMESPACE) == checkpoint(3, stream_seq=3)
+
+
+@pytest.mark.xfail(reason="the driver reads a token document without looking", strict=True)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"$unset": {"token": ""}},
+        {"$unset": {"streamSeq": ""}},
+        {"$set": {"streamSeq": "many"}},
+        {"$set": {"epoch": None}},
+        {"$set": {"token": "8"}},
+        {"$set": {"token": "not hexadecimal, however long"}},
+    ],
+    ids=str,
+)
+async def test_a_damaged_document_is_an_error_of_its_collection(
+    mongo_store: MongoStoreHarness,
+    mongo_client: MongoClient[dict[str, Any]],
+    database: str,
+    damage: dict[str, object],
+) -> None:
+    """A token document that a person spoilt stops its collection, and nothing else."""
+    store = mongo_store.store()
+    await store.save(NAMESPACE, checkpoint(5, stream_seq=7))
+    await trio.to_thread.run_sync(mongo_client[database][TOKENS_COLLECTION].update_one, {}, damage)
+    with pytest.raises(CheckpointError):
+        await store.load(NAMESPACE)

@@ -1,0 +1,138 @@
+"""What only a real JetStream stream can show: settings of an operator, and foreign messages."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import trio
+from tests.contract.streams import JetStreamHarness
+from tests.fakes.values import event
+
+from mnc.drivers.nats.session import NatsSession
+from mnc.errors import SinkRefusedError
+from mnc.model import Position, StreamSeq
+from mnc.publish.ports import Batch
+
+pytestmark = pytest.mark.usefixtures("deadline")
+
+_UNREADABLE = pytest.mark.xfail(
+    reason="the driver takes any JSON for an object", raises=Exception, strict=True
+)
+
+
+def _batch(jetstream: JetStreamHarness, *numbers: int) -> Batch:
+    events = [event(number, stream=jetstream.name) for number in numbers]
+    return Batch(
+        events=events,
+        marker_subject=f"{jetstream.name}_position.users",
+        position=Position(token=events[-1].token),
+        expected_seq=StreamSeq(0),
+    )
+
+
+async def _create(jetstream: JetStreamHarness, **settings: object) -> None:
+    config = {"name": jetstream.name, "subjects": [f"{jetstream.name}.>"], **settings}
+    assert "error" not in await jetstream.ask("STREAM.CREATE", config)
+
+
+async def _config(jetstream: JetStreamHarness) -> dict[str, object]:
+    config = (await jetstream.ask("STREAM.INFO"))["config"]
+    assert isinstance(config, dict)
+    return config
+
+
+async def test_an_operators_stream_keeps_its_settings(jetstream: JetStreamHarness) -> None:
+    """A stream that a person made gets what batches need, and nothing else of it changes."""
+    chosen = {"max_age": 3600 * 10**9, "max_bytes": 10**9, "description": "ours", "discard": "old"}
+    await _create(jetstream, **chosen)
+    before = await _config(jetstream)
+    await jetstream.port.ensure()
+    after = await _config(jetstream)
+    changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+    assert changed <= {
+        "subjects", "allow_atomic", "allow_rollup_hdrs", "allow_msg_ttl", "metadata",
+    }  # fmt: skip
+    assert after["subjects"] == [f"{jetstream.name}.>", f"{jetstream.name}_position.*"]
+    await jetstream.port.publish(_batch(jetstream, 1))
+
+
+async def test_a_stream_without_batches_refuses(jetstream: JetStreamHarness) -> None:
+    """A stream whose operator switched batches off again refuses, which only a person can heal."""
+    await jetstream.port.ensure()
+    await jetstream.amend({"allow_atomic": False})
+    with pytest.raises(SinkRefusedError) as caught:
+        await jetstream.port.publish(_batch(jetstream, 1))
+    assert caught.value.code == 10174
+    assert await jetstream.stored() == []
+
+
+async def test_a_stream_that_may_not_change_is_refused_with_the_command(
+    jetstream: JetStreamHarness,
+) -> None:
+    """When JetStream refuses the change, the error has the command with which a person can do it.
+
+    Here because another stream has the subjects already.
+    """
+    rival = JetStreamHarness(jetstream.port, url=jetstream.url, name=f"{jetstream.name}_rival")
+    config = {"name": rival.name, "subjects": [f"{jetstream.name}_position.*"]}
+    assert "error" not in await rival.ask("STREAM.CREATE", config)
+    try:
+        with pytest.raises(SinkRefusedError) as caught:
+            await jetstream.port.ensure()
+    finally:
+        await rival.delete()
+    assert f"nats stream add {jetstream.name}" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"hello",
+        b"{}",
+        pytest.param(b"[]", marks=_UNREADABLE),
+        pytest.param(b"1", marks=_UNREADABLE),
+        b'{"token":"8","epoch":0}',
+        b'{"token":1,"epoch":0}',
+    ],
+)
+async def test_a_foreign_marker_is_refused(
+    jetstream: JetStreamHarness, nats_session: NatsSession, payload: bytes
+) -> None:
+    """Whatever a person puts on a marker's subject, it is refused and never guessed at."""
+    await jetstream.port.ensure()
+    subject = f"{jetstream.name}_position.users"
+
+    await nats_session.call(lambda client: client.jetstream().publish(subject, payload))
+    with pytest.raises(SinkRefusedError) as caught:
+        await jetstream.port.read_marker(subject)
+    assert subject in str(caught.value)
+
+
+async def test_a_marker_outlives_the_events(jetstream: JetStreamHarness) -> None:
+    """Where old messages expire, the marker stays, so that the fence holds for ever."""
+    await jetstream.port.ensure()
+    await jetstream.amend({"max_age": 10**8, "duplicate_window": 10**8})
+    seq = await jetstream.port.publish(_batch(jetstream, 1, 2))
+    while any(  # noqa: ASYNC110 - the server tells nobody when messages expire
+        stored.message_id for stored in await jetstream.stored()
+    ):
+        await trio.sleep(0.05)
+    marker = await jetstream.port.read_marker(f"{jetstream.name}_position.users")
+    assert marker is not None
+    assert marker.stream_seq == seq
+
+
+async def test_a_markers_payload_is_json_that_others_can_read(jetstream: JetStreamHarness) -> None:
+    """A marker has the token, its cluster time and the epoch, by the names that are documented."""
+    await jetstream.port.ensure()
+    batch = _batch(jetstream, 5)
+    await jetstream.port.publish(batch)
+    (payload,) = [stored.payload for stored in await jetstream.stored() if not stored.message_id]
+    assert payload is not None
+    assert json.loads(payload) == {
+        "token": batch.position.token.data,
+        "clusterTime": {"t": 1_700_000_000, "i": 5},
+        "epoch": 0,
+    }

@@ -1,0 +1,124 @@
+"""What only a real MongoDB's change stream can show: its tokens, and documents of all kinds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import bson
+import pytest
+import trio
+from bson import Decimal128, Int64, ObjectId
+from bson.datetime_ms import DatetimeMS
+from bson.raw_bson import RawBSONDocument
+from tests.contract.sources import MongoHarness, read_after, resume_exactly, token_of
+
+from mnc.errors import EventTooLargeError
+
+pytestmark = pytest.mark.usefixtures("deadline")
+
+_LARGE = 9 * 1024 * 1024
+"""Twice this is over MongoDB's limit of 16 MiB."""
+
+
+async def _insert(mongo: MongoHarness, *documents: Any) -> None:
+    await trio.to_thread.run_sync(mongo.database["users"].insert_many, documents)
+
+
+@pytest.mark.parametrize(
+    ("document_id", "has_type_bits"),
+    [
+        (2, False),
+        (Int64(2), True),
+        (2.0, True),
+        (2.5, True),
+        (float("nan"), True),
+        (-0.0, True),
+        (Decimal128("2"), True),
+        (Decimal128("2.50"), True),
+        (Decimal128("NaN"), True),
+        (2**53 + 1, True),
+        (1e300, True),
+        ({"a": Int64(1), "b": [1.5, "x"]}, True),
+        ("2", False),
+    ],
+    ids=repr,
+)
+async def test_any_number_as_an_id_resumes_exactly(
+    mongo: MongoHarness, document_id: object, has_type_bits: bool
+) -> None:
+    """Where a key's number needs type bits in the token, resuming stays exact at every event."""
+    start = await mongo.source.current_token()
+    await _insert(mongo, {"_id": ObjectId()}, {"_id": document_id}, {"_id": ObjectId()})
+    await trio.to_thread.run_sync(
+        mongo.database["users"].update_one, {"_id": document_id}, {"$set": {"x": 1}}
+    )
+    found = await read_after(mongo.source, ["users"], start, count=4)
+    assert [change["operationType"] for change in found] == ["insert"] * 3 + ["update"]
+    assert (token_of(found[1]).type_bits is not None) == has_type_bits
+    await resume_exactly(mongo.source, ["users"], found)
+
+
+async def test_a_date_beyond_datetime_is_read(mongo: MongoHarness) -> None:
+    """A date that Python's datetime can't hold stays as it is, and so do its neighbours."""
+    start = await mongo.source.current_token()
+    usual = datetime(2024, 1, 1, tzinfo=UTC).replace(tzinfo=None)
+    await _insert(
+        mongo, {"at": usual}, {"at": DatetimeMS(2**62)}, {"at": DatetimeMS(-(2**62))}, {"at": usual}
+    )
+    found = await read_after(mongo.source, ["users"], start, count=4)
+    documents = [change["fullDocument"] for change in found]
+    assert [document["at"] for document in documents if isinstance(document, dict)] == [
+        usual,
+        DatetimeMS(2**62),
+        DatetimeMS(-(2**62)),
+        usual,
+    ]
+
+
+async def test_text_that_is_no_utf8_is_read(mongo: MongoHarness) -> None:
+    """A string of bytes that aren't UTF-8 is read with replacements; its neighbours are exact."""
+    start = await mongo.source.current_token()
+    spoilt = bson.encode({"_id": 2, "text": "aXXb"}).replace(b"XX", b"\xff\xfe")
+    await _insert(mongo, {"_id": 1, "text": "ä"}, RawBSONDocument(spoilt), {"_id": 3, "text": "ö"})
+    found = await read_after(mongo.source, ["users"], start, count=3)
+    documents = [change["fullDocument"] for change in found]
+    assert [document["text"] for document in documents if isinstance(document, dict)] == [
+        "ä",
+        "a\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}b",
+        "ö",
+    ]
+
+
+async def test_an_event_over_the_limit_is_named(mongo: MongoHarness) -> None:
+    """An event that MongoDB can't return is its own error, and what came before it is not lost."""
+    start = await mongo.source.current_token()
+    await _insert(mongo, {"_id": 1, "large": "a" * _LARGE})
+    await trio.to_thread.run_sync(
+        mongo.database["users"].update_one, {"_id": 1}, {"$set": {"large": "b" * _LARGE}}
+    )
+    found = await read_after(mongo.source, ["users"], start, count=1, batch_size=1)
+    assert [change["operationType"] for change in found] == ["insert"]
+    with pytest.raises(EventTooLargeError):
+        await read_after(mongo.source, ["users"], token_of(found[0]), count=1, batch_size=1)
+
+
+async def test_an_update_carries_the_document(mongo: MongoHarness) -> None:
+    """An update's event has the document as it is, and none when it is gone already."""
+    start = await mongo.source.current_token()
+    users = mongo.database["users"]
+    await _insert(mongo, {"_id": 1}, {"_id": 2})
+    await trio.to_thread.run_sync(users.update_many, {}, {"$set": {"x": 1}})
+    await trio.to_thread.run_sync(users.delete_one, {"_id": 2})
+    found = await read_after(mongo.source, ["users"], start, count=5)
+    updates = [change["fullDocument"] for change in found if change["operationType"] == "update"]
+    assert updates == [{"_id": 1, "x": 1}, None]
+
+
+async def test_an_id_of_any_length_has_a_token(mongo: MongoHarness) -> None:
+    """A token holds the whole `_id`, and resumes exactly however long that is."""
+    start = await mongo.source.current_token()
+    await _insert(mongo, {"_id": "a" * 100_000}, {"_id": 2})
+    found = await read_after(mongo.source, ["users"], start, count=2)
+    assert len(token_of(found[0]).data) > 200_000
+    await resume_exactly(mongo.source, ["users"], found)

@@ -1,0 +1,5 @@
+"""Fixtures of the fault tests."""
+
+from tests.deployment import deploy
+
+__all__ = ["deploy"]

@@ -1,0 +1,82 @@
+"""Faults on MongoDB's side: a cursor or an operation is killed, the server crashes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.deployment import Deploy, Deployment
+from tests.servers import StartMongod
+from tests.waiting import wait_until
+
+SOAK = (pytest.mark.soak, pytest.mark.timeout(1800))
+
+Kill = Callable[[Deployment, dict[str, Any]], object]
+
+
+def reading(deployment: Deployment) -> dict[str, Any]:
+    """Find the operation that reads the connector's change stream; it is there most of the time."""
+
+    def find() -> dict[str, Any] | None:
+        wanted = {"appName": "mnc", "ns": f"{deployment.database}.$cmd", "op": "getmore"}
+        operations = deployment.client.admin.aggregate(
+            [{"$currentOp": {"allUsers": True}}, {"$match": wanted}]
+        )
+        return next(iter(operations), None)
+
+    return wait_until(find, timeout_s=10, what="the connector to read") or {}
+
+
+def kill_cursor(deployment: Deployment, operation: dict[str, Any]) -> None:
+    """Kill the cursor that the operation reads."""
+    cursor = operation["cursor"]["cursorId"]
+    deployment.db.command({"killCursors": "$cmd.aggregate", "cursors": [cursor]})
+
+
+def kill_operation(deployment: Deployment, operation: dict[str, Any]) -> None:
+    """Kill the operation, and with it the cursor."""
+    deployment.client.admin.command({"killOp": 1, "op": operation["opid"]})
+
+
+@pytest.mark.parametrize("kill", [kill_cursor, kill_operation])
+def test_killed_reads_are_resumed(deploy: Deploy, kill: Kill) -> None:
+    """An administrator who kills the connector's cursor or operation costs no event."""
+    deployment = deploy()
+    connector = deployment.start_ready()
+    with deployment.writer(seed=1) as writer:
+        for times in range(1, 5):
+
+            def is_killed(times: int = times) -> bool:
+                # Again and again: an operation that was found may have ended before it is killed.
+                kill(deployment, reading(deployment))
+                return len(connector.log("lane.failed")) >= times * len(deployment.collections)
+
+            wait_until(is_killed, timeout_s=20, what="the kill to be noticed")
+            connector.wait_ready()
+            writer.wait_for_events(50)
+    deployment.finish(writer.events)
+
+
+@pytest.mark.parametrize(
+    ("seed", "crashes"), [(1, 3), *(pytest.param(seed, 50, marks=SOAK) for seed in (2, 3))]
+)
+def test_crashes_of_mongod_under_writes_leave_the_stream_exact(
+    deploy: Deploy, start_own_mongod: StartMongod, seed: int, crashes: int
+) -> None:
+    """A server that is killed and comes back gives every event that it had committed, once."""
+    rng = random.Random(seed)
+    server = start_own_mongod()
+    deployment = deploy(mongod=server)
+    connector = deployment.start_ready()
+    with deployment.writer(seed=seed) as writer:
+        for _ in range(crashes):
+            writer.wait_for_events(rng.randrange(200))
+            server.kill()
+            connector.run_for(rng.uniform(0, 1))
+            server = start_own_mongod(server.data_dir, port=server.port)
+            connector.wait_ready()
+        writer.wait_for_events(50)
+    deployment.finish(writer.possible_events)
+    assert connector.log("lane.failed")

@@ -1,0 +1,114 @@
+"""What tests ask of JetStream, without any code of mnc's and without an event loop to keep."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import nats
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+__all__ = ["StoredMessage", "ask_jetstream", "create_stream", "last_of_subject", "read_messages"]
+
+_TIMEOUT_S = 5
+_FETCH = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMessage:
+    """One message of a stream."""
+
+    stream_seq: int
+    subject: str
+    headers: Mapping[str, str]
+    payload: bytes
+
+
+def ask_jetstream(url: str, verb: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+    """Send one request of JetStream's API, such as `STREAM.INFO.cs`, and return its answer."""
+    payload = b"" if body is None else json.dumps(body).encode()
+
+    async def ask() -> bytes:
+        client = await nats.connect(url)
+        try:
+            return (await client.request(f"$JS.API.{verb}", payload, timeout=_TIMEOUT_S)).data
+        finally:
+            await client.close()
+
+    answer: dict[str, Any] = json.loads(asyncio.run(ask()))
+    return answer
+
+
+def create_stream(url: str, stream: str, *, duplicate_window_s: float) -> None:
+    """Create a stream for mnc that remembers message ids no longer than `duplicate_window_s`.
+
+    The least that JetStream allows is 0.1. What mnc's batches need is left to mnc to add.
+    """
+    answer = ask_jetstream(
+        url,
+        f"STREAM.CREATE.{stream}",
+        {
+            "name": stream,
+            "subjects": [f"{stream}.*.*.*"],
+            "discard": "new",
+            "duplicate_window": round(duplicate_window_s * 1e9),
+        },
+    )
+    assert "error" not in answer, answer
+
+
+def last_of_subject(url: str, stream: str, subject: str) -> StoredMessage | None:
+    """Return the last message of a subject, or None."""
+    answer = ask_jetstream(url, f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
+    if "error" in answer:
+        return None
+    message = answer["message"]
+    return StoredMessage(
+        stream_seq=message["seq"],
+        subject=message["subject"],
+        headers={},
+        payload=base64.b64decode(message["data"]),
+    )
+
+
+def read_messages(url: str, stream: str, *, first_seq: int = 1) -> Sequence[StoredMessage]:
+    """Return what the stream holds from `first_seq` on, in order."""
+
+    async def read() -> Sequence[StoredMessage]:
+        client = await nats.connect(url)
+        try:
+            jetstream = client.jetstream()
+            consumer = await jetstream.pull_subscribe(
+                ">",
+                stream=stream,
+                config=ConsumerConfig(
+                    deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+                    opt_start_seq=first_seq,
+                    ack_policy=AckPolicy.NONE,
+                    mem_storage=True,
+                ),
+            )
+            pending = (await consumer.consumer_info()).num_pending or 0
+            messages: list[StoredMessage] = []
+            while pending:
+                fetched = await consumer.fetch(min(_FETCH, pending), timeout=_TIMEOUT_S)
+                messages += [
+                    StoredMessage(
+                        stream_seq=message.metadata.sequence.stream,
+                        subject=message.subject,
+                        headers=message.headers or {},
+                        payload=message.data,
+                    )
+                    for message in fetched
+                ]
+                pending = fetched[-1].metadata.num_pending
+            await consumer.unsubscribe()
+            return messages
+        finally:
+            await client.close()
+
+    return asyncio.run(read())

@@ -1,0 +1,204 @@
+"""The oracle: says whether a stream holds exactly what MongoDB committed, event by event.
+
+It reads the change stream a second time with pymongo alone, from a time noted before the first
+write, and the whole JetStream stream in its order, and compares the two by collection. Nothing of
+mnc's own code takes part, so that an error there can't hide itself here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from bson.timestamp import Timestamp
+from pymongo import MongoClient
+from tests.jetstream import StoredMessage, read_messages
+from tests.waiting import wait_until
+
+__all__ = ["Event", "Oracle", "Report", "compare"]
+
+_OPERATIONS = frozenset({"insert", "update", "replace", "delete"})
+_SENTINEL = "oracle_sentinel"
+_DIFFERENCES = 20
+_TOKEN_SHOWN = 60
+
+
+class Event(NamedTuple):
+    """What identifies an event on both sides."""
+
+    collection: str
+    token: str
+    operation: str
+
+    def __str__(self) -> str:
+        return f"{self.operation} {self.token[:_TOKEN_SHOWN]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """How a stream differs from the change stream, counted in events."""
+
+    expected: int
+    lost: int
+    duplicated: int
+    misordered: int
+    """Events that stand behind one of their collection that was committed later."""
+    unexpected: int
+    """Stored events that MongoDB never had."""
+    differences: tuple[str, ...]
+    """The first differences of each collection, one a line."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every expected event is stored once and in order, and there was at least one."""
+        wrong = self.lost + self.duplicated + self.misordered + self.unexpected
+        return self.expected > 0 and wrong == 0
+
+    def __str__(self) -> str:
+        counts = (
+            f"expected {self.expected}, lost {self.lost}, duplicated {self.duplicated}, "
+            f"misordered {self.misordered}, unexpected {self.unexpected}"
+        )
+        return "\n  ".join((counts, *self.differences))
+
+
+def compare(expected: Sequence[Event], stored: Sequence[Event]) -> Report:
+    """Compare what MongoDB committed with what a stream holds, both in their order. Pure."""
+    index_of = {event: index for index, event in enumerate(expected)}
+    assert len(index_of) == len(expected), "MongoDB gave an event twice"
+    differences: dict[str, list[str]] = {}
+    counts: Counter[str] = Counter()
+
+    def differ(kind: str, event: Event, where: str) -> None:
+        counts[kind] += 1
+        differences.setdefault(event.collection, []).append(f"{kind}: {event} {where}")
+
+    seen: dict[Event, int] = {}
+    newest: dict[str, int] = {}
+    for position, event in enumerate(stored):
+        where = f"stored as {position} of {len(stored)}"
+        index = index_of.get(event)
+        if index is None:
+            differ("unexpected", event, where)
+            continue
+        if event in seen:
+            differ("duplicated", event, f"{where} and as {seen[event]}")
+            continue
+        seen[event] = position
+        if index < newest.get(event.collection, -1):
+            differ("misordered", event, where)
+        newest[event.collection] = max(index, newest.get(event.collection, -1))
+    for index, event in enumerate(expected):
+        if event not in seen:
+            differ("lost", event, f"committed as {index} of {len(expected)}")
+    return Report(
+        expected=len(expected),
+        lost=counts["lost"],
+        duplicated=counts["duplicated"],
+        misordered=counts["misordered"],
+        unexpected=counts["unexpected"],
+        differences=tuple(
+            f"{collection}: {line}"
+            for collection, lines in differences.items()
+            for line in lines[:_DIFFERENCES]
+        ),
+    )
+
+
+class Oracle:
+    """Compare the collections of one database with one stream, from now on.
+
+    Make it BEFORE the first write, and ask it after the last.
+    """
+
+    def __init__(
+        self,
+        *,
+        mongo_uri: str,
+        database: str,
+        collections: Collection[str],
+        nats_url: str,
+        stream: str,
+    ) -> None:
+        self._mongo_uri = mongo_uri
+        self._database = database
+        self._collections = list(collections)
+        self._nats_url = nats_url
+        self._stream = stream
+        self._marker_prefix = f"{stream}_position."
+        with MongoClient[dict[str, Any]](mongo_uri) as client:
+            now: Timestamp = client.admin.command("ping")["operationTime"]
+        self._since = Timestamp(now.time, now.inc + 1)
+
+    def report(self, *, timeout_s: float = 0) -> Report:
+        """Read both sides and compare.
+
+        Waits up to `timeout_s` seconds for events that the stream doesn't hold yet, but never for
+        an event too many to come: ask once more when the writers of the stream have ended.
+        """
+        expected = self.committed()
+        stored: list[Event] = []
+        missing = set(expected)
+        next_seq = 1
+
+        def is_complete() -> bool:
+            nonlocal next_seq
+            messages = read_messages(self._nats_url, self._stream, first_seq=next_seq)
+            if messages:
+                next_seq = messages[-1].stream_seq + 1
+            events = [_stored_event(message) for message in messages if self._is_event(message)]
+            stored.extend(events)
+            missing.difference_update(events)
+            return not missing
+
+        with suppress(AssertionError):  # the report says what is missing, and more
+            wait_until(is_complete, timeout_s=timeout_s, what="the stream to be complete")
+        return compare(expected, stored)
+
+    def messages(self) -> Sequence[StoredMessage]:
+        """Return the stream's messages that carry events, in order."""
+        stored = read_messages(self._nats_url, self._stream)
+        return [message for message in stored if self._is_event(message)]
+
+    def committed(self) -> Sequence[Event]:
+        """Read the change stream again, up to now."""
+        wanted = [
+            {"ns.coll": {"$in": [*self._collections, _SENTINEL]}},
+            {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
+        ]
+        position: Mapping[str, Any] = {"start_at_operation_time": self._since}
+        events: list[Event] = []
+        with MongoClient[dict[str, Any]](self._mongo_uri) as client:
+            database = client[self._database]
+            last = uuid4().hex
+            database[_SENTINEL].insert_one({"_id": last})
+            # A dropped database ends a stream; what comes after is read by one that begins there.
+            while True:
+                with database.watch([{"$match": {"$or": wanted}}], **position) as changes:
+                    for change in changes:
+                        position = {"start_after": change["_id"]}
+                        if change["operationType"] not in _OPERATIONS:
+                            continue
+                        if change["ns"]["coll"] != _SENTINEL:
+                            events.append(_event(change))
+                        elif change["documentKey"]["_id"] == last:
+                            return events
+
+    def _is_event(self, message: StoredMessage) -> bool:
+        return not message.subject.startswith(self._marker_prefix)
+
+
+def _event(change: Mapping[str, Any]) -> Event:
+    return Event(change["ns"]["coll"], change["_id"]["_data"], change["operationType"])
+
+
+def _stored_event(message: StoredMessage) -> Event:
+    """Say which event a message is; its subject has to agree with its payload."""
+    event = _event(json.loads(message.payload))
+    assert message.subject.split(".")[2] == event.operation, message.subject
+    return event

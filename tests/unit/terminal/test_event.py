@@ -1,0 +1,124 @@
+"""What is shown of a stored message, whoever published it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from bson import ObjectId, Timestamp
+
+from mnc.encode.event import Encoder
+from mnc.model import StreamSeq
+from mnc.terminal.event import json_line, lag_text, plain_line, read_event
+from mnc.terminal.ports import StreamMessage
+
+STORED_AT_S = 1_700_000_000.0123
+
+
+def message(subject: str, payload: bytes = b"") -> StreamMessage:
+    """Make a stored message."""
+    return StreamMessage(
+        subject=subject,
+        stream_seq=StreamSeq(7),
+        stored_at_s=STORED_AT_S,
+        headers={},
+        payload=payload,
+    )
+
+
+def payload(**fields: Any) -> bytes:
+    """Make an event's payload."""
+    return json.dumps(fields).encode()
+
+
+def written(date: str) -> bytes:
+    """Make the payload of an event that MongoDB wrote at a time."""
+    return payload(wallTime={"$date": date})
+
+
+def test_lag_counts_from_the_wall_time() -> None:
+    """The lag is the stored time minus the event's own, to the millisecond."""
+    event = read_event(message("cs.users.insert.1", written("2023-11-14T22:13:20.002Z")))
+    assert event.lag_s == pytest.approx(0.0103, abs=1e-5)
+
+
+@pytest.mark.parametrize("date", ["2023-11-14T22:13:20Z", "2023-11-14T22:13:20.01Z"])
+def test_dates_of_any_precision_are_read(date: str) -> None:
+    """Relaxed Extended JSON leaves trailing zeros of the fraction out."""
+    event = read_event(message("cs.users.insert.1", written(date)))
+    assert event.lag_s is not None
+    assert 0 < event.lag_s < 0.02
+
+
+def test_lag_falls_back_to_the_cluster_time() -> None:
+    """MongoDB before 6.0 gives no wall time; the cluster time's seconds count."""
+    before = payload(clusterTime={"$timestamp": {"t": 1_699_999_998, "i": 3}})
+    event = read_event(message("cs.users.insert.1", before))
+    assert event.lag_s == pytest.approx(2.0123, abs=1e-5)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[1]", written("soon"), payload(wallTime=3)])
+def test_foreign_payload_has_no_lag(content: bytes) -> None:
+    """A payload that is no event's is shown without a lag, and is no error."""
+    event = read_event(message("cs.users.insert.1", content))
+    assert event.lag_s is None
+    assert json.loads(json_line(event))["id"] == "1"
+
+
+def test_names_are_decoded() -> None:
+    """Escapes of the subject are undone where the result can be printed."""
+    event = read_event(message("cs.my%2Eusers.insert.John%20Smith"))
+    assert (event.collection, event.operation) == ("my.users", "insert")
+    assert event.document_id == "John Smith"
+
+
+@pytest.mark.parametrize("part", ["a%1B[2Jb", "a%0Ab", "a%E2%80%AEb", "a\x1bb"])
+def test_nothing_shown_can_change_a_terminal(part: str) -> None:
+    """Control and direction characters stay escaped, so a line stays one line."""
+    event = read_event(message(f"cs.{part}.{part}.{part}"))
+    assert plain_line(event).replace("\t", "").isprintable()
+
+
+@pytest.mark.parametrize("part", ["%FF", "%zz", "h:1"])
+def test_undecodable_parts_are_shown_as_they_are(part: str) -> None:
+    """A part that mnc didn't make is no error."""
+    event = read_event(message(f"cs.{part}.insert.{part}"))
+    assert event.document_id == part
+
+
+def test_plain_line_has_tabs_between_its_fields() -> None:
+    """A pipe gets time, collection, operation, id and milliseconds, which `cut` can take apart."""
+    line = plain_line(read_event(message("cs.users.insert.1", written("2023-11-14T22:13:20.002Z"))))
+    assert line == "2023-11-14T22:13:20.012Z\tusers\tinsert\t1\t10"
+
+
+def test_json_line_is_the_whole_event() -> None:
+    """What mnc publishes comes out of `--json` field for field, with the `_id` in Extended JSON."""
+    key = ObjectId("65f0000000000000000000aa")
+    change: dict[str, Any] = {
+        "_id": {"_data": "8265"},
+        "clusterTime": Timestamp(1_699_999_998, 3),
+        "operationType": "insert",
+        "ns": {"db": "shop", "coll": "users"},
+        "documentKey": {"_id": key},
+        "fullDocument": {"_id": key, "name": "Zoë", "big": 2**53 + 1, "share": 0.1},
+    }
+    encoded = Encoder(stream="cs").encode(change)
+    line = json_line(read_event(message(encoded.subject, encoded.payload)))
+    assert "\n" not in line
+    shown = json.loads(line)
+    assert shown["payload"] == json.loads(encoded.payload)
+    assert shown["id"] == {"$oid": str(key)}
+    assert shown["seq"] == 7
+    assert shown["subject"] == encoded.subject
+    assert (shown["collection"], shown["operation"]) == ("users", "insert")
+
+
+@pytest.mark.parametrize(
+    ("lag_s", "text"),
+    [(None, "-"), (0.0042, "4 ms"), (9.99, "9,990 ms"), (75.2, "75 s"), (-0.003, "-3 ms")],
+)
+def test_lag_text_is_short(lag_s: float | None, text: str) -> None:
+    """A lag is shown in the unit that a reader takes in at once."""
+    assert lag_text(lag_s) == text

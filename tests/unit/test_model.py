@@ -1,0 +1,63 @@
+"""Tokens, namespaces and sizes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.fakes.tokens import event_token, high_water_mark, invalidate_token
+from tests.fakes.values import event
+
+from mnc.model import EVENT_OVERHEAD_BYTES, ClusterTime, Namespace, ResumeToken
+
+_times = st.builds(ClusterTime, st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
+
+
+@given(_times)
+def test_a_token_says_its_cluster_time(time: ClusterTime) -> None:
+    """Every kind of token gives back the cluster time that it begins with."""
+    for token in (event_token(time, index=3), high_water_mark(time), invalidate_token(time)):
+        assert token.cluster_time == time
+
+
+def test_a_real_token_says_its_cluster_time() -> None:
+    """The digits stand where MongoDB puts them."""
+    token = ResumeToken("826B054082000000052B022C01002B046E5A10045ECF27D963C14D178EFEB17DF146")
+    assert token.cluster_time == ClusterTime(0x6B054082, 5)
+
+
+@given(_times, _times, st.integers(0, 9), st.integers(0, 9))
+def test_tokens_sort_by_cluster_time_then_index(
+    time: ClusterTime, other: ClusterTime, index: int, other_index: int
+) -> None:
+    """Tokens compare as their events were committed, also within a transaction."""
+    left, right = event_token(time, index=index), event_token(other, index=other_index)
+    assert (left < right) == ((time, index) < (other, other_index))
+    assert (left == right) == ((time, index) == (other, other_index))
+
+
+def test_type_bits_say_nothing_of_the_order() -> None:
+    """Two forms of one token are equal, hash alike, and neither is before the other."""
+    bare, typed = ResumeToken("82" * 10), ResumeToken("82" * 10, b"\x40")
+    assert bare == typed
+    assert hash(bare) == hash(typed)
+    assert not bare < typed
+    assert not typed < bare
+
+
+@pytest.mark.parametrize("data", ["", "8", "82" + "0" * 15, "82" + "x" * 16])
+def test_what_is_no_token_has_no_cluster_time(data: str) -> None:
+    """Text that is too short or not hexadecimal is refused."""
+    with pytest.raises(ValueError, match=r"hexadecimal digits|invalid literal"):
+        _ = ResumeToken(data).cluster_time
+
+
+def test_a_namespace_reads_as_in_mongodb() -> None:
+    """A namespace is written with a dot, whatever dots are in its collection's name."""
+    assert str(Namespace(database="shop", collection="orders.old")) == "shop.orders.old"
+
+
+@given(st.binary(max_size=100))
+def test_an_event_counts_for_more_than_its_payload(payload: bytes) -> None:
+    """The size of an event bounds what it takes in memory: payload and a fixed share."""
+    assert event(1, payload=payload).size_bytes == len(payload) + EVENT_OVERHEAD_BYTES
