@@ -117,7 +117,6 @@ async def test_a_cancelled_save_is_done_or_not(stores: StoreHarness) -> None:
     assert await store.load(NAMESPACE) == checkpoint(3, stream_seq=3)
 
 
-@pytest.mark.xfail(reason="the driver reads a token document without looking", strict=True)
 @pytest.mark.parametrize(
     "damage",
     [

@@ -7,25 +7,38 @@ from functools import wraps
 from typing import ParamSpec
 
 import trio
+from trio._core import _run  # to seed it: there is no public way
 from trio.testing import MockClock
 
-__all__ = ["virtual_time"]
+__all__ = ["run_in_virtual_time", "virtual_time"]
 
 _P = ParamSpec("_P")
 
-_TEST_TIMEOUT_S = 86_400
+_TIMEOUT_S = 86_400
 """In virtual time; reached when nothing else is left to wait for."""
 
 
+def run_in_virtual_time(
+    function: Callable[_P, Awaitable[None]], *args: _P.args, **kwargs: _P.kwargs
+) -> None:
+    """Run `function` with a clock that jumps to the next deadline whenever every task waits.
+
+    Tasks that can run at the same time do so in an order that is random, and always the same.
+    """
+    _run._r.seed(0)
+
+    async def bounded() -> None:
+        with trio.fail_after(_TIMEOUT_S):
+            await function(*args, **kwargs)
+
+    trio.run(bounded, clock=MockClock(autojump_threshold=0))
+
+
 def virtual_time(test: Callable[_P, Awaitable[None]]) -> Callable[_P, None]:
-    """Run a test with a clock that jumps to the next deadline whenever every task waits."""
+    """Make a test run in virtual time."""
 
     @wraps(test)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        async def bounded() -> None:
-            with trio.fail_after(_TEST_TIMEOUT_S):
-                await test(*args, **kwargs)
-
-        trio.run(bounded, clock=MockClock(autojump_threshold=0))
+        run_in_virtual_time(test, *args, **kwargs)
 
     return run

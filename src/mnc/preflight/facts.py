@@ -106,15 +106,15 @@ class StreamFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountFacts:
-    """JetStream, as the account of the user sees it."""
+    """JetStream, as the account of the user sees it. None stands for what the user may not ask."""
 
-    storage_used_bytes: int
+    stored_bytes: int | None
     storage_limit_bytes: int
-    """Negative for no limit."""
+    """0 for no limit."""
     is_clustered: bool
     stream: StreamFacts | None
     """None when it doesn't exist yet."""
-    overlapping: Collection[str]
+    overlapping: Collection[str] | None
     """Other streams that have subjects of this one."""
 
 
@@ -122,12 +122,12 @@ class AccountFacts:
 class NatsFacts:
     """What NATS says of itself."""
 
+    address: str
     stream: str
     subjects: Sequence[str]
     """What the stream has to store."""
     version: tuple[int, int, int]
     minimum_version: tuple[int, int, int]
-    round_trip_s: float
     max_payload_bytes: int
     denied: Collection[str] | None
     """Subjects that the user needs and may not publish to; None when the server doesn't tell."""

@@ -31,8 +31,7 @@ def nats_findings(facts: NatsFacts | SinkError) -> list[Finding]:
 
 
 def _judge(facts: NatsFacts) -> Iterator[Finding]:
-    answers = f"answers in {duration_text(facts.round_trip_s)}"
-    yield _finding(check="reachable", level="ok", found=answers)
+    yield _finding(check="reachable", level="ok", found=f"connected to {facts.address}")
     yield _version(facts)
     yield _permissions(facts)
     if isinstance(facts.account, SinkError):
@@ -74,14 +73,14 @@ def _permissions(facts: NatsFacts) -> Finding:
 
 
 def _jetstream(account: AccountFacts) -> Finding:
-    used = bytes_text(account.storage_used_bytes)
-    if account.storage_limit_bytes < 0:
-        return _finding(check="JetStream", level="ok", found=f"stores {used} for this account")
-    return _finding(
-        check="JetStream",
-        level="ok",
-        found=f"stores {used} of {bytes_text(account.storage_limit_bytes)} for this account; at "
-        "the limit, mnc waits",
+    finding = partial(_finding, check="JetStream", level="ok")
+    if account.stored_bytes is None:
+        return finding(found="answers")
+    stored, limit = bytes_text(account.stored_bytes), account.storage_limit_bytes
+    if not limit:
+        return finding(found=f"stores {stored} for this account")
+    return finding(
+        found=f"stores {stored} of {bytes_text(limit)} for this account; when it is full, mnc waits"
     )
 
 
@@ -90,10 +89,7 @@ def _stream(facts: NatsFacts, account: AccountFacts) -> Iterator[Finding]:
     name, stream = facts.stream, account.stream
     obstacle = None if stream is None else _obstacle(name, stream)
     if stream is None:
-        subjects = " and ".join(facts.subjects)
-        yield finding(
-            level="ok", found=f"{name} does not exist; mnc serve will make it, for {subjects}"
-        )
+        yield finding(level="ok", found=f"{name} does not exist; mnc serve will make it")
     elif obstacle is not None:
         found, remedy = obstacle
         yield finding(level="problem", found=f"{name} {found}", remedy=remedy)
@@ -105,14 +101,7 @@ def _stream(facts: NatsFacts, account: AccountFacts) -> Iterator[Finding]:
         )
     else:
         yield finding(level="ok", found=f"{name} has {stream.messages} messages")
-    if account.overlapping:
-        yield _finding(
-            check="subjects",
-            level="problem",
-            found=f"{' and '.join(facts.subjects)} are in part those of stream "
-            f"{', '.join(sorted(account.overlapping))}",
-            remedy="take them out of it, or set NATS_STREAM_NAME to another name",
-        )
+    yield _subjects(facts, account)
     yield _replicas(name, account)
     if stream is not None:
         yield _storage(stream)
@@ -142,6 +131,21 @@ def _obstacle(name: str, stream: StreamFacts) -> tuple[str, str] | None:
         ),
     ]
     return next(((found, remedy) for is_there, found, remedy in obstacles if is_there), None)
+
+
+def _subjects(facts: NatsFacts, account: AccountFacts) -> Finding:
+    finding = partial(_finding, check="subjects")
+    subjects = " and ".join(facts.subjects)
+    if account.overlapping is None:
+        return finding(level="unknown", found="this user may not ask which streams have them")
+    if account.overlapping:
+        return finding(
+            level="problem",
+            found=f"{subjects} overlap with those of stream "
+            f"{', '.join(sorted(account.overlapping))}",
+            remedy="take them out of it, or set NATS_STREAM_NAME to another name",
+        )
+    return finding(level="ok", found=subjects)
 
 
 def _replicas(name: str, account: AccountFacts) -> Finding:

@@ -76,12 +76,12 @@ def _known(reached: Mapping[str, ClusterTime], now: ClusterTime) -> Iterator[Fin
         age_s = max(now.seconds - min(reached.values()).seconds, 0)
         yield _finding(
             level="ok",
-            found=f"{', '.join(reached)}: mnc serve goes on from {duration_text(age_s)} ago at most",
+            found=f"{', '.join(reached)}: {duration_text(age_s)} old at most",
         )
 
 
 def _new(collections: Sequence[str]) -> Iterator[Finding]:
     if collections:
         yield _finding(
-            level="ok", found=f"{', '.join(collections)}: from the first start of mnc serve on"
+            level="ok", found=f"{', '.join(collections)}: none yet; watched from the first start on"
         )

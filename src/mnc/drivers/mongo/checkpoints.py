@@ -18,6 +18,7 @@ from pymongo.write_concern import WriteConcern
 
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.failures import checkpoint_error
+from mnc.errors import CheckpointRefusedError
 from mnc.model import Checkpoint, Epoch, Namespace, Position, ResumeToken, StreamSeq
 
 __all__ = ["MongoCheckpointStore"]
@@ -95,8 +96,17 @@ def _fields(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _checkpoint(document: dict[str, Any]) -> Checkpoint:
-    token = ResumeToken(document["token"], document["typeBits"])
-    return Checkpoint(
-        position=Position(token=token, epoch=Epoch(document["epoch"])),
-        stream_seq=StreamSeq(document["streamSeq"]),
-    )
+    """Read a token document. Raises CheckpointRefusedError when a person or a program spoilt it."""
+    try:
+        token = ResumeToken(document["token"], document.get("typeBits"))
+        _ = token.cluster_time  # raises when the token is none
+        return Checkpoint(
+            position=Position(token=token, epoch=Epoch(int(document["epoch"]))),
+            stream_seq=StreamSeq(int(document["streamSeq"])),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointRefusedError(
+            f"the token document of {document['_id']} can't be read",
+            remedy="restore it; or remove it, and the collection goes on from its position marker "
+            "in the stream, or from now if that is gone too",
+        ) from error

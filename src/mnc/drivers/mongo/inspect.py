@@ -48,11 +48,13 @@ async def inspect_mongo(
 
     Cancellation: takes effect when the question that is being asked has its answer.
     """
-    inspection = _Inspection(connection, watched=watched, tokens_collection=tokens_collection)
+    inspection = _Inspection(
+        connection, watched=watched, tokens_collection=tokens_collection, stream=stream
+    )
     with trio.move_on_after(timeout_s + _SLACK_S), pymongo.timeout(timeout_s):
         # First, because this question alone can be abandoned.
         await connection.check()
-        return await inspection.run(stream)
+        return await inspection.run()
     raise SourceUnavailableError(f"MongoDB doesn't answer within {timeout_s:g} s")
 
 
@@ -60,17 +62,23 @@ class _Inspection:
     """The questions that one run of `mnc check` asks."""
 
     def __init__(
-        self, connection: MongoConnection, *, watched: Sequence[str], tokens_collection: str
+        self,
+        connection: MongoConnection,
+        *,
+        watched: Sequence[str],
+        tokens_collection: str,
+        stream: str,
     ) -> None:
         self._connection = connection
         self._client = connection.client
         self._database = connection.database
         self._watched = watched
         self._tokens_collection = tokens_collection
+        self._stream = stream
 
-    async def run(self, stream: str) -> MongoFacts:
+    async def run(self) -> MongoFacts:
         stream_error = await self._stream_error()
-        checkpoints = await self._checkpoints(stream)
+        checkpoints = await self._checkpoints()
         try:
             return await self._connection.run(self._collect, stream_error, checkpoints)
         except PyMongoError as error:
@@ -85,9 +93,9 @@ class _Inspection:
             return error
         return None
 
-    async def _checkpoints(self, stream: str) -> Mapping[str, Checkpoint] | CheckpointError:
+    async def _checkpoints(self) -> Mapping[str, Checkpoint] | CheckpointError:
         store = MongoCheckpointStore(
-            self._connection, collection=self._tokens_collection, stream=stream
+            self._connection, collection=self._tokens_collection, stream=self._stream
         )
         found = {}
         try:
@@ -190,7 +198,7 @@ class _Inspection:
 
 
 def _topology(hello: _Document) -> Topology:
-    """Raises SourceRefusedError for a replica set that isn't initiated."""
+    """Say what kind of server it is. Raises SourceRefusedError when the set isn't initiated."""
     if hello.get("isreplicaset"):
         raise SourceRefusedError(NOT_INITIATED.message, remedy=NOT_INITIATED.remedy)
     if "setName" in hello:

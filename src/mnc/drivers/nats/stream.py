@@ -193,6 +193,8 @@ def _encode_position(position: Position) -> bytes:
 def _decode_position(payload: bytes) -> Position:
     """Read a marker's payload. Raises KeyError, TypeError or ValueError when it is none."""
     fields = orjson.loads(payload)
+    if not isinstance(fields, dict):
+        raise TypeError("a position marker is a JSON object")
     type_bits = fields.get("typeBits")
     token = ResumeToken(
         str(fields["token"]), None if type_bits is None else base64.b64decode(type_bits)
