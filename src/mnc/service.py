@@ -57,6 +57,8 @@ class Running:
     """What a caller can know once the service has started."""
 
     http_port: int
+    readiness: Callable[[], Sequence[str]]
+    """Why the instance isn't ready, in sentences; empty when it is."""
 
 
 async def run_service(
@@ -75,7 +77,7 @@ async def run_service(
     log = structlog.get_logger()
     listening = bind(settings.http_host, settings.http_port)
     mongo = MongoConnection(settings.mongo_uri.get_secret_value(), app_name="mnc")
-    session = NatsSession(settings.nats_servers, name="mnc")
+    session = NatsSession(settings.nats_servers, name="mnc", security=settings)
     stream = JetStream(
         session,
         stream=settings.nats_stream_name,
@@ -104,7 +106,7 @@ async def run_service(
         log.info("service.started", version=__version__, http_port=http_port)
         async with trio.open_nursery() as clients:
             await clients.start(session.run)
-            task_status.started(Running(http_port=http_port))
+            task_status.started(Running(http_port=http_port, readiness=probes.readiness))
             await _watch(supervisor, shutdown=shutdown, timeout_s=settings.shutdown_timeout_s)
             clients.cancel_scope.cancel()
         await mongo.close()

@@ -17,6 +17,7 @@ from tests.contract.sources import (
 )
 
 from mnc.capture.ports import StartAt
+from mnc.encode.event import Encoder
 from mnc.errors import PositionLostError
 from mnc.model import ClusterTime, ResumeToken
 
@@ -56,6 +57,18 @@ async def test_tokens_sort_as_events_were_committed(changes: SourceHarness) -> N
     assert tokens == sorted(set(tokens))
     assert all(_TOKEN.fullmatch(token.data) for token in tokens)
     assert all(token.cluster_time >= start.cluster_time for token in tokens)
+
+
+async def test_events_are_what_the_encoder_takes(changes: SourceHarness) -> None:
+    """A change has all that a message is made of: operation, collection, key, time and token."""
+    start = await changes.source.current_token()
+    await changes.insert("users", "a.b")
+    (change,) = await read_after(changes.source, ["users"], start, count=1)
+    encoded = Encoder(stream="cs").encode(change)
+    assert encoded.operation == "insert"
+    assert encoded.subject.startswith("cs.users.insert.")
+    assert encoded.token == token_of(change)
+    assert abs(encoded.committed_at_s - start.cluster_time.seconds) < 60
 
 
 async def test_a_transactions_events_share_a_cluster_time(changes: SourceHarness) -> None:

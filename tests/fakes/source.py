@@ -164,7 +164,7 @@ class FakeSource:
         *,
         size_bytes: int = _EVENT_BYTES,
     ) -> None:
-        wall_time = datetime.fromtimestamp(self.now.seconds, UTC)
+        wall_time = datetime.fromtimestamp(self.now.seconds, UTC).replace(tzinfo=None)  # as bson
         change = {"_id": {"_data": token.data}, "wallTime": wall_time, **change}
         self._oplog.append(
             _Entry(token=token, collection=collection, change=change, size_bytes=size_bytes)

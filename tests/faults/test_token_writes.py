@@ -71,3 +71,21 @@ def test_crash_after_failed_token_writes_repeats_nothing(deploy: Deploy) -> None
             assert tokens(deployment) == behind
         connector.wait_for_log("checkpoint.recovered")
     deployment.finish(writer.events)
+
+
+def test_collection_is_not_watched_before_its_first_position_is_durable(deploy: Deploy) -> None:
+    """A first token that can't be kept is waited for: "ready" means that nothing later is missed.
+
+    Otherwise a crash before the first event would make "now" of a later start the first position.
+    """
+    deployment = deploy()
+    with failing_token_writes(deployment):
+        connector = deployment.start()
+        connector.wait_not_ready("OutOfDiskSpace", timeout_s=20)
+        assert not connector.log("capture.opened")
+    connector.wait_ready()
+    connector.kill()
+    with deployment.writer(seed=1) as writer:
+        writer.wait_for_events(50)
+    deployment.start()
+    deployment.finish(writer.events)

@@ -23,6 +23,7 @@ __all__ = [
     "ProcessFault",
     "Refuse",
     "Start",
+    "Strand",
     "Swallow",
     "Target",
     "Thaw",
@@ -78,6 +79,14 @@ class Swallow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Strand:
+    """The connections that are open now are held both ways until `Heal`; new ones pass.
+
+    So it looks when a server's machine loses its power and another one takes its address.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
     """All connections end, now or when `after_bytes` more have passed in `direction`.
 
@@ -103,7 +112,7 @@ class Heal:
     directions: tuple[Direction, ...] = BOTH_WAYS
 
 
-LinkFault = Delay | Throttle | Hold | Swallow | Cut | Refuse | Heal
+LinkFault = Delay | Throttle | Hold | Swallow | Strand | Cut | Refuse | Heal
 
 # --- faults of a process ----------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from tests.injection.faults import (
     Heal,
     Hold,
     Refuse,
+    Strand,
     Swallow,
     Throttle,
 )
@@ -75,6 +76,8 @@ class _Connection:
     client: trio.SocketStream
     server: trio.SocketStream
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    passable: AsyncValue[bool] = field(default_factory=lambda: AsyncValue(True))
+    """Whether it is not stranded."""
     gaps: set[Direction] = field(default_factory=set)
     """In which directions bytes of it were swallowed."""
 
@@ -128,6 +131,9 @@ class Proxy:
             case Cut(after_bytes=int(count)):
                 way = self._ways[fault.direction]
                 way.cut, way.cut_at = fault, way.passed + count
+            case Strand():
+                for connection in self._connections:
+                    connection.passable.value = False
             case Refuse():
                 self._close_listener()
             case Heal():
@@ -236,8 +242,11 @@ class Proxy:
         way, sink = self._ways[direction], connection.ends(direction)[1]
         rest = memoryview(content)
         while rest:
+            await connection.passable.wait_value(True)
             piece = await way.carry(rest)
             # From here to the sending nothing waits, so that no fault can come between.
+            if not connection.passable.value:
+                continue
             match way.flow.value:
                 case "hold":
                     continue
@@ -258,6 +267,7 @@ class Proxy:
 
     async def _deliver_end(self, end: _End, connection: _Connection, direction: Direction) -> None:
         way, sink = self._ways[direction], connection.ends(direction)[1]
+        await connection.passable.wait_value(True)
         await way.wait_not_held()
         if way.flow.value == "swallow":
             connection.gaps.add(direction)
@@ -280,6 +290,7 @@ class Proxy:
         for direction in directions:
             self._ways[direction].heal()
         for connection in list(self._connections):
+            connection.passable.value = True
             if not connection.gaps.isdisjoint(directions):
                 self._end(connection, reset=True)
         if self._listener.value is None:

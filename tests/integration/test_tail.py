@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 import nats
@@ -338,3 +339,18 @@ def test_tail_refuses_a_wrong_start(start: str) -> None:
     )
     assert process.returncode == 2
     assert "sequence from 1" in process.stderr
+
+
+def test_tail_needs_no_setting_of_mongodb(start_own_nats: StartNatsServer, tmp_path: Path) -> None:
+    """NATS's settings are enough, and may stand in a file or in the TOML file as for the others."""
+    server = start_own_nats(extra_config="authorization: {user: ann, password: secret}")
+    secret_file = tmp_path / "url"
+    secret_file.write_text(server.url.replace("nats://", "nats://ann:secret@"))
+    toml_file = tmp_path / "mnc.toml"
+    toml_file.write_text('nats_stream_name = "elsewhere"')
+    environ = {"NATS_SERVER_URL_FILE": str(secret_file), "MNC_CONFIG": str(toml_file)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "mnc", "tail"], env=environ, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert "stream elsewhere" in pipe(process.stderr).readline()
+        process.terminate()

@@ -86,6 +86,13 @@ class Up:
 
         wait_until(seen, timeout_s=TIMEOUT_S, what=f"events {wanted}")
 
+    def wait_ready(self) -> None:
+        """Wait until every collection is captured: what is written from then on is an event."""
+        url = self.place("HTTP").replace("/health", "/readyz")
+        wait_until(
+            lambda: httpx.get(url).status_code == 200, timeout_s=TIMEOUT_S, what="it to be ready"
+        )
+
     def children(self) -> Sequence[int]:
         """Return the process ids of its servers."""
         task = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
@@ -116,7 +123,7 @@ def test_demo_shows_every_operation_and_ends_cleanly(tmp_path: Path) -> None:
     """Sample changes of all kinds arrive; Ctrl-C ends all processes with success, data kept."""
     with up(tmp_path / "data", "--demo", log_dir=tmp_path) as run:
         run.wait_for(EVERYTHING)
-        assert httpx.get(run.place("HTTP").replace("/health", "/readyz")).status_code == 200
+        run.wait_ready()
         children = run.children()
         assert len(children) == 2
         assert run.stop() == 0
@@ -146,7 +153,8 @@ def test_second_run_goes_on_where_the_first_stopped(tmp_path: Path) -> None:
 
 
 def insert(run: Up, document_id: int) -> None:
-    """Insert a user."""
+    """Insert a user, for an event."""
+    run.wait_ready()
     with MongoClient[dict[str, Any]](run.place("MongoDB")) as client:
         client.get_default_database()["users"].insert_one({"_id": document_id})
 

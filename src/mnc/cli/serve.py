@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 
 import click
 import structlog
@@ -11,6 +10,7 @@ import trio
 
 from mnc.allocator import bound_allocator
 from mnc.cli.settings import SettingsCommand
+from mnc.cli.signals import shut_down_on_signals
 from mnc.config import Settings, load_settings, near_misses, require_single_instance
 from mnc.service import run_service
 from mnc.telemetry.logging import configure_logging
@@ -39,15 +39,6 @@ def serve() -> None:
 async def _serve(settings: Settings) -> None:
     shutdown = trio.Event()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_on_signals, shutdown, nursery.cancel_scope)
+        nursery.start_soon(shut_down_on_signals, shutdown, nursery.cancel_scope)
         await run_service(settings, shutdown=shutdown)
         nursery.cancel_scope.cancel()
-
-
-async def _on_signals(shutdown: trio.Event, scope: trio.CancelScope) -> None:
-    """Set `shutdown` at the first signal; cancel `scope` at the second."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            if shutdown.is_set():
-                scope.cancel()
-            shutdown.set()

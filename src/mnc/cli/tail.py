@@ -26,7 +26,6 @@ from mnc.terminal.table import event_table
 __all__ = ["tail"]
 
 _FIRST = StreamSeq(1)
-_USED = ("NATS_SERVER_URL", "NATS_SERVER_URL_FILE", "NATS_STREAM_NAME", "MNC_CONFIG")
 _UNUSED = {"MONGO_URI": "mongodb://127.0.0.1/unused", "MONGO_WATCH_COLLECTIONS": "unused"}
 """What the settings can't be without, although this command doesn't need it."""
 
@@ -72,7 +71,8 @@ def tail(
 
 def _nats_settings(environ: Mapping[str, str]) -> Settings:
     """Read the settings of NATS from wherever settings may stand. Raises ConfigError."""
-    return load_settings({**_UNUSED, **{name: environ.get(name, "") for name in _USED}})
+    used = {name: environ[name] for name in environ if name.startswith("NATS_")}
+    return load_settings({**_UNUSED, **used, "MNC_CONFIG": environ.get("MNC_CONFIG", "")})
 
 
 def _form(*, as_json: bool) -> Callable[[Sequence[ShownEvent]], str]:
@@ -115,7 +115,7 @@ async def _tail(
 ) -> int:
     """Follow the stream until the printer has enough or a signal comes; return the exit code."""
     stream = settings.nats_stream_name
-    session = NatsSession(settings.nats_servers, name="mnc tail")
+    session = NatsSession(settings.nats_servers, name="mnc tail", security=settings)
     follower = StreamFollower(
         session,
         stream=stream,

@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from mnc import __version__
+from mnc.cli.signals import shut_down_on_signals
 from mnc.config import Settings, load_settings
 from mnc.config.names import check_collection, check_unique
 from mnc.drivers.nats.session import NatsSession
@@ -43,7 +44,7 @@ _SEED = 872
 """Its first changes, on empty collections, are of every kind: there is something to see soon."""
 
 _CHECK_INTERVAL_S = 0.5
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_READY_INTERVAL_S = 0.1
 
 _PORT = click.IntRange(0, 65535)
 
@@ -174,7 +175,7 @@ async def _up(
         session, stream=stream, subject_filter=stream_subjects(stream)[0], start=None
     )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_on_signals, shutdown, nursery.cancel_scope)
+        nursery.start_soon(shut_down_on_signals, shutdown, nursery.cancel_scope)
         nursery.start_soon(_watch_servers, servers)
         await nursery.start(session.run)
         await session.wait_connected()
@@ -190,17 +191,8 @@ async def _up(
             data_dir=folder.path,
         )
         if samples:
-            nursery.start_soon(_write_samples, places.mongo_uri, samples, shutdown)
+            nursery.start_soon(_write_samples, running, places, samples, shutdown)
         await _show(follower, places, shutdown)
-
-
-async def _on_signals(shutdown: trio.Event, scope: trio.CancelScope) -> None:
-    """Set `shutdown` at the first signal; cancel `scope` at the second."""
-    with trio.open_signal_receiver(*_STOP_SIGNALS) as signals:
-        async for _ in signals:
-            if shutdown.is_set():
-                scope.cancel()
-            shutdown.set()
 
 
 async def _watch_servers(servers: Sequence[ServerProcess]) -> None:
@@ -224,11 +216,20 @@ async def _serve(
     scope.cancel()
 
 
-async def _write_samples(uri: str, samples: Sequence[str], shutdown: trio.Event) -> None:
-    """Change sample documents until `shutdown`."""
-    rng = random.Random(_SEED)  # noqa: S311 - sample data
+async def _write_samples(
+    running: Running, places: Places, samples: Sequence[str], shutdown: trio.Event
+) -> None:
+    """Change sample documents until `shutdown`, beginning when every collection is captured."""
+
+    async def write() -> None:
+        # What is written before a collection was first watched would not be an event.
+        while running.readiness():  # noqa: ASYNC110 - a dozen looks at the start
+            await trio.sleep(_READY_INTERVAL_S)
+        rng = random.Random(_SEED)  # noqa: S311 - sample data
+        await write_demo(places.mongo_uri, collections=samples, rng=rng)
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(write_demo, uri, collections=samples, rng=rng))
+        nursery.start_soon(write)
         await shutdown.wait()
         nursery.cancel_scope.cancel()
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from mnc.config.files import read_secret, read_text
 from mnc.config.settings import Settings, setting_rows
 from mnc.config.uris import mask_credentials
 from mnc.errors import ConfigError
@@ -46,8 +46,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     ConfigError, with every wrong setting on a line of its own: its name, what was found (unless it
     may be a secret), and what is allowed.
     """
-    found = _from_toml(environ) | _from_secret_files(environ) | _from_environment(environ)
-    outcome = _validate(found)
+    secrets = _from_secret_files(environ)
+    found = _from_toml(environ) | secrets | _from_environment(environ)
+    outcome = _validate(found, secret_files={field: item.origin for field, item in secrets.items()})
     if isinstance(outcome, Settings):
         return outcome
     (name, problem), *others = outcome.items()
@@ -93,10 +94,7 @@ def _from_secret_files(environ: Mapping[str, str]) -> dict[str, _Found]:
             continue
         if environ.get(row.name, "").strip():
             raise ConfigError(variable, f"{row.name} is set too", remedy="unset one of them")
-        secret = _read(variable, path).strip()
-        if not secret:
-            raise ConfigError(variable, f"the file {path!r} is empty")
-        found[field] = _Found(secret, path)
+        found[field] = _Found(read_secret(variable, path), path)
     return found
 
 
@@ -111,7 +109,7 @@ def _from_toml(environ: Mapping[str, str]) -> dict[str, _Found]:
 
 
 def _parse_toml(path: str) -> dict[str, object]:
-    text = _read(_CONFIG, path)
+    text = read_text(_CONFIG, path)
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -125,21 +123,13 @@ def _unknown(key: str) -> str:
     return f"{key!r} is not a setting" + (f" (did you mean {close[0]!r}?)" if close else "")
 
 
-def _read(variable: str, path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        problem = f"can't read the file {path!r}: {error.strerror}"
-    except UnicodeDecodeError:
-        problem = f"the file {path!r} is not UTF-8 text"
-    # The path may be a URI that was meant for the variable without _FILE.
-    raise ConfigError(variable, mask_credentials(problem))
-
-
-def _validate(found: Mapping[str, _Found]) -> Settings | dict[str, str]:
+def _validate(
+    found: Mapping[str, _Found], *, secret_files: Mapping[str, str]
+) -> Settings | dict[str, str]:
     """Return the settings, or the first problem of each wrong one by its name."""
+    values = {field: item.value for field, item in found.items()}
     try:
-        return Settings.model_validate({field: item.value for field, item in found.items()})
+        return Settings.model_validate(values, context=secret_files)
     except ValidationError as error:
         problems: dict[str, str] = {}
         for detail in error.errors(include_url=False, include_input=False):

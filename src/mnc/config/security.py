@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationInfo
-from pydantic import field_validator as validates
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 
 from mnc.config.fields import Allowed
 from mnc.config.files import read_secret
@@ -16,8 +23,6 @@ __all__ = ["NatsSecurity", "login_setting"]
 
 _LOGINS = ("nats_creds_file", "nats_nkey_seed", "nats_user", "nats_token")
 _PARTNERS = {"nats_password": "nats_user", "nats_tls_key_file": "nats_tls_cert_file"}
-
-_Path = Annotated[str, Field(min_length=1), Allowed("the path of a file in PEM form")]
 
 
 class NatsSecurity(BaseModel):
@@ -102,7 +107,7 @@ class NatsSecurity(BaseModel):
     @property
     def nats_login(self) -> str | None:
         """The name of the setting that says how to log in, or None."""
-        return login_setting(self.__dict__)
+        return login_setting(dict(self))
 
     def secret_now(self, field: str) -> str | None:
         """Return a secret; one from a file is read again, for it may have been renewed.
@@ -114,14 +119,14 @@ class NatsSecurity(BaseModel):
         secret = getattr(self, field)
         return secret.get_secret_value() if isinstance(secret, SecretStr) else None
 
-    @validates(*_LOGINS)
+    @field_validator(*_LOGINS)
     @classmethod
     def _is_the_only_login(cls, value: object, info: ValidationInfo) -> object:
         if value is not None and (other := login_setting(info.data)):
             raise ValueError(f"{other} is set too; unset one of them")
         return value
 
-    @validates(*_PARTNERS)
+    @field_validator(*_PARTNERS)
     @classmethod
     def _has_its_partner(cls, value: object, info: ValidationInfo) -> object:
         partner = _PARTNERS[str(info.field_name)]
@@ -133,7 +138,7 @@ class NatsSecurity(BaseModel):
             raise ValueError(f"it needs {partner.upper()}")
         return value
 
-    @validates("nats_nkey_seed")
+    @field_validator("nats_nkey_seed")
     @classmethod
     def _is_a_users_seed(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:

@@ -6,21 +6,21 @@ The messages about wrong settings, `mnc serve --help` and docs/settings.md are m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ByteSize,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationInfo,
     field_validator,
 )
 
+from mnc.config.fields import Allowed
 from mnc.config.names import check_collection, check_stream, check_unique
-from mnc.config.uris import mongo_database, nats_servers
+from mnc.config.security import NatsSecurity, login_setting
+from mnc.config.uris import mongo_database, nats_servers, split_nats_login
 from mnc.model import Operation
 
 __all__ = ["LogFormat", "LogLevel", "SettingRow", "Settings", "setting_rows"]
@@ -29,13 +29,6 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
 
 _MIB = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class _Allowed:
-    """What a setting may be, in the words of its error message."""
-
-    text: str
 
 
 def _split(value: object) -> object:
@@ -53,101 +46,97 @@ _CommaSeparated = BeforeValidator(_split)
 _AnyCase = BeforeValidator(_lower)
 
 
-class Settings(BaseModel):
+class Settings(NatsSecurity):
     """Everything that a user can set, checked.
 
-    Invariants: frozen; `repr` and `str` show no secret; `mongo_watch_collections` is not empty, has
-    no name twice, and does not have `mongo_resume_tokens_collection` in it.
+    Invariants: those of NatsSecurity; `repr` and `str` show no secret; `mongo_watch_collections` is
+    not empty, has no name twice, and does not have `mongo_resume_tokens_collection` in it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     mongo_uri: Annotated[
         SecretStr,
         Field(description="The MongoDB deployment to watch, and the database in it."),
-        _Allowed(
-            "mongodb://[user:password@]host[:port][,...]/database[?options] or mongodb+srv://"
-        ),
+        Allowed("mongodb://[user:password@]host[:port][,...]/database[?options] or mongodb+srv://"),
     ]
     mongo_watch_collections: Annotated[
         tuple[str, ...],
         _CommaSeparated,
         Field(min_length=1, description="The collections to watch."),
-        _Allowed("names of collections, separated by commas, each once"),
+        Allowed("names of collections, separated by commas, each once"),
     ]
     mongo_watch_operations: Annotated[
         tuple[Operation, ...],
         _CommaSeparated,
         Field(min_length=1, description="The operations to publish."),
-        _Allowed("one or more of insert, update, replace, delete, separated by commas, each once"),
+        Allowed("one or more of insert, update, replace, delete, separated by commas, each once"),
     ] = ("insert", "update", "replace", "delete")
     mongo_resume_tokens_collection: Annotated[
         str,
         Field(description="The collection, in the same database, that keeps the resume tokens."),
-        _Allowed("the name of a collection that is not watched"),
+        Allowed("the name of a collection that is not watched"),
     ] = "cs_resume_tokens"
     nats_server_url: Annotated[
         SecretStr,
         Field(description="The NATS servers to publish to; several of one cluster may be named."),
-        _Allowed("nats:// or tls://[user:password@ or token@]host[:port], separated by commas"),
+        Allowed("nats:// or tls://[user:password@ or token@]host[:port], separated by commas"),
     ] = SecretStr("nats://127.0.0.1:4222")
     nats_stream_name: Annotated[
         str,
         Field(description="The JetStream stream, and the first token of its subjects."),
-        _Allowed(r"up to 255 bytes without white space or any of . * > / \ and not $ or _ first"),
+        Allowed(r"up to 255 bytes without white space or any of . * > / \ and not $ or _ first"),
     ] = "cs"
     raft_cluster_size: Annotated[
         int,
         Field(ge=1, le=9, description="How many instances share the work; this release runs 1."),
-        _Allowed("a number from 1 to 9"),
+        Allowed("a number from 1 to 9"),
     ] = 3
     http_host: Annotated[
         str,
         Field(min_length=1, description="The address that the HTTP server listens on."),
-        _Allowed("an IP address or a host name of this machine; 0.0.0.0 and :: are all of them"),
+        Allowed("an IP address or a host name of this machine; 0.0.0.0 and :: are all of them"),
     ] = "0.0.0.0"
     http_port: Annotated[
         int,
         Field(ge=0, le=65535, description="The port of the HTTP server."),
-        _Allowed("a number from 0 to 65535; 0 takes a free port"),
+        Allowed("a number from 0 to 65535; 0 takes a free port"),
     ] = 3000
     publish_max_inflight_bytes: Annotated[
         ByteSize,
         Field(ge=_MIB, description="The memory for events between MongoDB and the stream."),
-        _Allowed("1MiB or more, as in 32MiB, 64MB or 33554432"),
+        Allowed("1MiB or more, as in 32MiB, 64MB or 33554432"),
     ] = ByteSize(32 * _MIB)
     publish_max_inflight_batches: Annotated[
         int,
         # The server refuses a stream's 51st batch in flight (error 10210); others may publish too.
         Field(ge=1, le=40, description="How many batches may await their acknowledgement."),
-        _Allowed("a number from 1 to 40"),
+        Allowed("a number from 1 to 40"),
     ] = 8
     nats_ack_timeout_s: Annotated[
         float,
         Field(ge=0.1, le=60, description="How long a batch's acknowledgement is waited for."),
-        _Allowed("seconds, from 0.1 to 60"),
+        Allowed("seconds, from 0.1 to 60"),
     ] = 5.0
     checkpoint_interval_s: Annotated[
         float,
         Field(ge=0, le=60, description="The shortest time between two writes of a resume token."),
-        _Allowed("seconds, from 0 to 60"),
+        Allowed("seconds, from 0 to 60"),
     ] = 0.5
     shutdown_timeout_s: Annotated[
         float,
         Field(ge=0, le=600, description="How long a shutdown may take to drain what is in flight."),
-        _Allowed("seconds, from 0 to 600"),
+        Allowed("seconds, from 0 to 600"),
     ] = 20.0
     log_level: Annotated[
         LogLevel,
         _AnyCase,
         Field(description="The least severe log lines that are written."),
-        _Allowed("debug, info, warning or error"),
+        Allowed("debug, info, warning or error"),
     ] = "info"
     log_format: Annotated[
         LogFormat,
         _AnyCase,
         Field(description="The form of the log lines; auto is console on a terminal, else json."),
-        _Allowed("auto, json or console"),
+        Allowed("auto, json or console"),
     ] = "auto"
 
     @property
@@ -190,8 +179,10 @@ class Settings(BaseModel):
 
     @field_validator("nats_server_url")
     @classmethod
-    def _are_servers(cls, value: SecretStr) -> SecretStr:
-        nats_servers(value.get_secret_value())
+    def _are_servers(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        _, login = split_nats_login(nats_servers(value.get_secret_value()))
+        if login and (other := login_setting(info.data)):
+            raise ValueError(f"it has credentials in it, and {other} is set too; keep one of them")
         return value
 
     @field_validator("nats_stream_name")
@@ -215,28 +206,34 @@ class SettingRow:
     field: str
     is_secret: bool
     default: str | None
-    """As a user would write it; None when the setting is required."""
+    """As a user would write it, or "unset"; None when the setting is required."""
     allowed: str
     description: str
 
 
 def setting_rows() -> tuple[SettingRow, ...]:
-    """Describe every setting, in the order of the model."""
+    """Describe every setting, in the order of the model, those of NatsSecurity last."""
+    inherited = NatsSecurity.model_fields
+    rows = sorted(Settings.model_fields.items(), key=lambda item: item[0] in inherited)
     return tuple(
         SettingRow(
             name=name.upper(),
             field=name,
-            is_secret=field.annotation is SecretStr,
+            is_secret=SecretStr in (field.annotation, *get_args(field.annotation)),
             default=None if field.is_required() else _written(field.default),
-            allowed=next(rule.text for rule in field.metadata if isinstance(rule, _Allowed)),
+            allowed=next(rule.text for rule in field.metadata if isinstance(rule, Allowed)),
             description=field.description or "",
         )
-        for name, field in Settings.model_fields.items()
+        for name, field in rows
     )
 
 
 def _written(value: object) -> str:
     match value:
+        case None:
+            return "unset"
+        case bool():
+            return str(value).lower()
         case SecretStr():
             return value.get_secret_value()
         case ByteSize():

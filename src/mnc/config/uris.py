@@ -6,11 +6,12 @@ No error raised here repeats any part of the URI. The client libraries parse the
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote_plus, urlsplit
+from collections.abc import Sequence
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 from mnc.config.names import check_database
 
-__all__ = ["mask_credentials", "mongo_database", "nats_servers"]
+__all__ = ["mask_credentials", "mongo_database", "nats_servers", "split_nats_login"]
 
 _MONGO_SCHEMES = ("mongodb", "mongodb+srv")
 _NATS_SCHEMES = ("nats", "tls")
@@ -19,10 +20,12 @@ _NATS_SCHEMES = ("nats", "tls")
 # a quote in a line of JSON, belongs to the URI. Hiding too much is cheaper than too little.
 _USER_INFO = re.compile(r'://(?:\\.|(?!://)[^\s"\\])*@')
 
+_NKEY_SEED = re.compile(r"S[A-Z][A-Z2-7]{56}")
+
 
 def mask_credentials(text: str) -> str:
-    """Replace the user information of every URI in `text` with `***`."""
-    return _USER_INFO.sub("://***@", text)
+    """Replace the user information of every URI, and every nkey seed, in `text` with `***`."""
+    return _NKEY_SEED.sub("***", _USER_INFO.sub("://***@", text))
 
 
 def mongo_database(uri: str) -> str:
@@ -56,6 +59,25 @@ def nats_servers(urls: str) -> tuple[str, ...]:
     for server in servers:
         _check_nats(server)
     return servers
+
+
+def split_nats_login(servers: Sequence[str]) -> tuple[list[str], tuple[str, str | None] | None]:
+    """Take the user information, which may be percent-encoded, out of NATS URLs.
+
+    Returns the URLs without it, and a user with a password, or a token with None, or None when no
+    URL has any. Raises ValueError when two URLs have different ones.
+    """
+    bare, logins = [], set()
+    for server in servers:
+        scheme, _, authority = server.partition("://")
+        user_info, separator, host = authority.rpartition("@")
+        bare.append(f"{scheme}://{host}")
+        if separator:
+            user, colon, password = user_info.partition(":")
+            logins.add((unquote(user), unquote(password) if colon else None))
+    if len(logins) > 1:
+        raise ValueError("its URLs have different credentials")
+    return bare, next(iter(logins), None)
 
 
 def _check_nats(url: str) -> None:

@@ -63,10 +63,10 @@ class MongoFacts:
     watched: Sequence[str]
     kinds: Mapping[str, str] | None
     """What each watched name is: `collection`, `view`, `timeseries`; those that exist."""
-    stream_error: SourceError | None
+    stream_error: SourceError | None = None
     """Why no change stream could be opened."""
     tokens_collection: str
-    checkpoints: Mapping[str, Checkpoint] | CheckpointError
+    checkpoints: Mapping[str, Checkpoint] | CheckpointError = field(default_factory=dict)
     """The token documents of the watched collections, those that exist."""
     privileges: Sequence[Privilege] | None
     """The user's; None when nobody is logged in."""
@@ -109,8 +109,8 @@ class AccountFacts:
     """JetStream, as the account of the user sees it. None stands for what the user may not ask."""
 
     stored_bytes: int | None
-    storage_limit_bytes: int
-    """0 for no limit."""
+    storage_limit_bytes: int | None
+    """The account's; None also for no limit."""
     is_clustered: bool
     stream: StreamFacts | None
     """None when it doesn't exist yet."""

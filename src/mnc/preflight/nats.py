@@ -66,7 +66,7 @@ def _permissions(facts: NatsFacts) -> Finding:
     if facts.denied:
         return finding(
             level="problem",
-            found=f"the user in NATS_SERVER_URL may not publish to {', '.join(facts.denied)}",
+            found=f"this user may not publish to {', '.join(facts.denied)}",
             remedy="add them to the user's permissions in nats-server's configuration",
         )
     return finding(level="ok", found="this user may publish all that is needed")
@@ -77,7 +77,7 @@ def _jetstream(account: AccountFacts) -> Finding:
     if account.stored_bytes is None:
         return finding(found="answers")
     stored, limit = bytes_text(account.stored_bytes), account.storage_limit_bytes
-    if not limit:
+    if limit is None:
         return finding(found=f"stores {stored} for this account")
     return finding(
         found=f"stores {stored} of {bytes_text(limit)} for this account; when it is full, mnc waits"

@@ -8,7 +8,7 @@ from functools import partial
 from mnc.checkpoint.position import resume_from
 from mnc.errors import CheckpointError, SinkError, SourceError
 from mnc.model import ClusterTime
-from mnc.preflight.facts import MongoFacts, NatsFacts
+from mnc.preflight.facts import MongoFacts, NatsFacts, OplogFacts
 from mnc.preflight.finding import Finding
 from mnc.preflight.quantities import duration_text
 
@@ -41,47 +41,41 @@ def position_findings(
         for name in mongo.watched
         if (checkpoint := resume_from(markers.get(name), mongo.checkpoints.get(name)))
     }
-    oldest = None if mongo.oplog is None else mongo.oplog.first
-    return [
-        *_in_the_future(reached, now),
-        *_lost(reached, oldest),
-        *_known(reached, now),
-        *_new([name for name in mongo.watched if name not in reached]),
-    ]
+    return list(_judge(mongo.watched, reached, now=now, oplog=mongo.oplog))
 
 
-def _in_the_future(reached: Mapping[str, ClusterTime], now: ClusterTime) -> Iterator[Finding]:
+def _judge(
+    watched: Sequence[str],
+    reached: Mapping[str, ClusterTime],
+    *,
+    now: ClusterTime,
+    oplog: OplogFacts | None,
+) -> Iterator[Finding]:
+    """Yield a finding for the collections of each fate; a collection has one."""
+    new = [name for name in watched if name not in reached]
     ahead = [name for name, time in reached.items() if time.seconds > now.seconds + _FUTURE_SLACK_S]
+    lost = [name for name, time in reached.items() if oplog is not None and time < oplog.first]
+    known = [name for name in reached if name not in {*ahead, *lost}]
     if ahead:
         yield _finding(
             level="problem",
             found=f"those of {', '.join(ahead)} lie in the future of this MongoDB",
             remedy="check that MONGO_URI names the cluster that NATS_STREAM_NAME was filled from",
         )
-
-
-def _lost(reached: Mapping[str, ClusterTime], oldest: ClusterTime | None) -> Iterator[Finding]:
-    lost = [name for name, time in reached.items() if oldest is not None and time < oldest]
     if lost:
         yield _finding(
             level="problem",
             found=f"the oplog no longer reaches back to those of {', '.join(lost)}",
-            remedy="events are lost; to go on from now, remove the collection's document from "
+            remedy="check that MONGO_URI names the cluster that NATS_STREAM_NAME was filled from; "
+            "if it does, events are lost: to go on from now, remove the collection's document from "
             "MONGO_RESUME_TOKENS_COLLECTION and its position marker from the stream",
         )
-
-
-def _known(reached: Mapping[str, ClusterTime], now: ClusterTime) -> Iterator[Finding]:
-    if reached:
-        age_s = max(now.seconds - min(reached.values()).seconds, 0)
+    if known:
+        age_s = max(now.seconds - min(reached[name].seconds for name in known), 0)
         yield _finding(
-            level="ok",
-            found=f"{', '.join(reached)}: {duration_text(age_s)} old at most",
+            level="ok", found=f"{', '.join(known)}: the oldest is of {duration_text(age_s)} ago"
         )
-
-
-def _new(collections: Sequence[str]) -> Iterator[Finding]:
-    if collections:
+    if new:
         yield _finding(
-            level="ok", found=f"{', '.join(collections)}: none yet; watched from the first start on"
+            level="ok", found=f"{', '.join(new)}: none yet; watched from the first start on"
         )

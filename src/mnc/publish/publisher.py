@@ -133,7 +133,6 @@ class Publisher:
             position=Position(token=events[-1].token, epoch=self._epoch),
             expected_seq=self._reached.stream_seq,
         )
-        await self._stream.wait_connected()
         try:
             async with self._in_flight:
                 sent_at = trio.current_time()

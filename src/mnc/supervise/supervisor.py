@@ -146,9 +146,11 @@ class Supervisor:
         lanes: list[Lane] = []
         with trio.CancelScope() as scope:
             self._building.add(scope)
-            lanes = await self._build(cohort)
+            if not self._stopping:
+                lanes = await self._build(cohort)
         self._building.discard(scope)
-        if not lanes:
+        # A call in a thread may have ended the building in spite of its cancellation.
+        if self._stopping or not lanes:
             return
         for lane in lanes:
             nursery.start_soon(self._run_lane, lane)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import bson
+import pymongo
 import trio
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
@@ -34,6 +35,9 @@ _T = TypeVar("_T")
 
 _AWAIT_MS = 500
 """How long the server holds a getMore without events; nothing can interrupt it on this side."""
+
+_CLOSE_S = 1.0
+"""How long closing a cursor may take: a server that is gone has no cursors to close."""
 
 _FUTURE_SLACK_S = 10
 """How far a position may be ahead of the server's clock: a token of "now" is so by one tick."""
@@ -160,12 +164,13 @@ class MongoChangeStream:
                 return
             try:
                 if self._cursor_id:
-                    self._command(
-                        {
-                            "killCursors": self._collection,
-                            "cursors": [bson.Int64(self._cursor_id)],
-                        }
-                    )
+                    with pymongo.timeout(_CLOSE_S):
+                        self._command(
+                            {
+                                "killCursors": self._collection,
+                                "cursors": [bson.Int64(self._cursor_id)],
+                            }
+                        )
             except PyMongoError:
                 pass  # the server closes a cursor that nobody reads, after ten minutes
             finally:

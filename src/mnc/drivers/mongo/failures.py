@@ -67,7 +67,10 @@ _NO_LOGIN = Reason(
     "MongoDB wants a login, and MONGO_URI has none",
     "put user:password@ before the host, and authSource if another database knows the user",
 )
-_NO_PRIMARY = Reason("MongoDB has no primary now")
+_NO_PRIMARY = Reason(
+    "MongoDB has no primary now",
+    "if it stays so, see rs.status() for the members that are down: a majority has to be up",
+)
 _UNKNOWN_HOST = Reason(
     "MongoDB can't be reached: its host's name is not known", "correct its address in MONGO_URI"
 )
@@ -174,6 +177,8 @@ def _describe(error: pymongo.errors.PyMongoError, code: int | None) -> Reason:
         case pymongo.errors.ServerSelectionTimeoutError() | pymongo.errors.ConfigurationError():
             reasons = (reason for words, reason in _WHY_NO_SERVER.items() if words in str(error))
             return next(reasons, Reason("no MongoDB server that can be used was found"))
+        case pymongo.errors.ExecutionTimeout() | pymongo.errors.NetworkTimeout():
+            return Reason("MongoDB doesn't answer in time")
         case pymongo.errors.OperationFailure(details=dict(details)):
             return Reason(f"MongoDB answers {details.get('codeName', 'an error')} (code {code})")
         case pymongo.errors.NotPrimaryError():

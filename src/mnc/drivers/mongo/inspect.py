@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pymongo
@@ -77,12 +78,14 @@ class _Inspection:
         self._stream = stream
 
     async def run(self) -> MongoFacts:
-        stream_error = await self._stream_error()
-        checkpoints = await self._checkpoints()
         try:
-            return await self._connection.run(self._collect, stream_error, checkpoints)
+            facts = await self._connection.run(self._collect)
         except PyMongoError as error:
             raise source_error(error) from error
+        # At the end what may take all the time that is left, as without a majority.
+        return replace(
+            facts, checkpoints=await self._checkpoints(), stream_error=await self._stream_error()
+        )
 
     async def _stream_error(self) -> SourceError | None:
         """Open a change stream the way the connector does, and close it."""
@@ -110,11 +113,7 @@ class _Inspection:
 
     # --- in the thread --------------------------------------------------------------------------
 
-    def _collect(
-        self,
-        stream_error: SourceError | None,
-        checkpoints: Mapping[str, Checkpoint] | CheckpointError,
-    ) -> MongoFacts:
+    def _collect(self) -> MongoFacts:
         asked_at_s = time.time()
         hello = self._client.admin.command("hello", codec_options=_AWARE)
         answered_at_s = time.time()
@@ -132,9 +131,7 @@ class _Inspection:
             database=self._database.name,
             watched=self._watched,
             kinds=self._kinds(),
-            stream_error=stream_error,
             tokens_collection=self._tokens_collection,
-            checkpoints=checkpoints,
             privileges=self._privileges(),
             oplog=self._oplog() if topology == "replica set" else None,
             cluster_time=_cluster_time(hello.get("operationTime")),

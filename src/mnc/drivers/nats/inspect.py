@@ -48,7 +48,7 @@ async def inspect_nats(
         await session.wait_connected()
     if scope.cancelled_caught:
         reason = session.last_error or "no answer in time"
-        remedy = "" if "NATS_SERVER_URL" in reason else "start it, or correct NATS_SERVER_URL"
+        remedy = "" if "NATS_" in reason else "start it, or correct NATS_SERVER_URL"
         raise SinkUnavailableError(f"NATS can't be reached: {reason}", remedy=remedy)
     return await _Inspection(session, stream=stream, watched=watched, deadline=deadline).run()
 
@@ -80,8 +80,10 @@ class _Inspection:
         account: AccountFacts | SinkError
         try:
             stream = await self._existing(found)
+            stored_bytes, limit_bytes = _storage(info)
             account = AccountFacts(
-                **_storage(info),
+                stored_bytes=stored_bytes,
+                storage_limit_bytes=limit_bytes,
                 is_clustered=_is_clustered(user, found),
                 stream=stream,
                 overlapping=self._overlapping(names),
@@ -151,7 +153,9 @@ class _Inspection:
 
         async def ask(number: int, subject: str, payload: bytes) -> None:
             try:
-                answers[number] = await self._session.call(self._request, subject, payload)
+                answers[number] = await self._session.call(
+                    self._request, subject, payload, timeout_s=self._left_s()
+                )
             except SinkError as error:
                 answers[number] = error
 
@@ -160,8 +164,10 @@ class _Inspection:
                 nursery.start_soon(ask, number, subject, payload)
         return [answers[number] for number in range(len(questions))]
 
-    async def _request(self, client: Client, subject: str, payload: bytes) -> _Answer:
-        answer = await self._session.request(client, subject, payload, timeout_s=self._left_s())
+    async def _request(
+        self, client: Client, subject: str, payload: bytes, *, timeout_s: float
+    ) -> _Answer:
+        answer = await self._session.request(client, subject, payload, timeout_s=timeout_s)
         return parse_reply(answer.data)
 
     def _left_s(self) -> float:
@@ -173,7 +179,7 @@ def stream_facts(
 ) -> StreamFacts:
     """Return what a STREAM.INFO answer says. Pure."""
     config = found["config"]
-    amended = amended_config(config, subjects) or config
+    amended: Mapping[str, Any] = amended_config(config, subjects) or config
     return StreamFacts(
         messages=found["state"]["messages"],
         lacks=[
@@ -222,21 +228,23 @@ def _overlap(one: str, other: str) -> bool:
     return True
 
 
-def _storage(info: _Answer | SinkError) -> dict[str, Any]:
+def _storage(info: _Answer | SinkError) -> tuple[int | None, int | None]:
+    """Return the bytes that the account has stored, and its limit."""
     if isinstance(info, SinkError) or error_code(info) is not None:
-        return {"stored_bytes": None, "storage_limit_bytes": 0}
-    limit = _limit(info["limits"]["max_storage"])
-    return {"stored_bytes": info["storage"], "storage_limit_bytes": limit}
+        return None, None
+    limit = info["limits"]["max_storage"]
+    return info["storage"], None if limit < 0 else limit
 
 
 def _is_clustered(user: _Answer | SinkError, stream: _Answer | SinkError) -> bool:
-    if isinstance(stream, dict) and "cluster" in stream:
-        return True
-    return isinstance(user, dict) and "cluster" in user.get("server", {})
+    # A server without a cluster calls itself the leader, but names no cluster.
+    of_stream = stream.get("cluster", {}) if isinstance(stream, dict) else {}
+    of_server = user.get("server", {}) if isinstance(user, dict) else {}
+    return "name" in of_stream or "cluster" in of_server
 
 
 def _limit(value: int) -> int:
-    """Return a limit, 0 for none, which JetStream writes in two ways."""
+    """Return a stream's limit, 0 for none, which JetStream writes in two ways."""
     return max(value, 0)
 
 

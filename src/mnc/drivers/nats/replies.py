@@ -41,7 +41,7 @@ _BUSY = {10164, 10176, 10199, 10210, 10211, 10008, 10009, 10074}
 
 _REMEDIES = {
     10065: "take the subjects out of the other stream, or set NATS_STREAM_NAME to another name",
-    10039: "enable JetStream for the account of the user in NATS_SERVER_URL",
+    10039: "enable JetStream for the account that mnc logs in to",
 }
 """What to do about other refusals: overlapping subjects; an account without JetStream."""
 

@@ -2,16 +2,17 @@
 
 Theory of operation. One trio-asyncio loop owns one nats-py client. The rest of the program is pure
 trio and crosses over with `NatsSession.call`, once for a whole batch. The client reconnects for
-ever by itself; when the server closes it for good (any `-ERR` does), the session makes a new one.
-Requests in flight when the connection breaks fail at once, as "outcome unknown", instead of at
-their time-out.
+ever by itself. When the server closes it for good (any `-ERR` does) or doesn't let it in, the
+session makes a new one, with what credentials and certificates on the disk are by then. Requests in
+flight when the connection breaks fail at once, as "outcome unknown", instead of at their time-out.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 import nats.errors
@@ -22,10 +23,20 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from trio_util import AsyncValue
 
+from mnc.config import NatsSecurity
+from mnc.drivers.nats.denials import Denials
+from mnc.drivers.nats.failures import describe, is_vague, translated
+from mnc.drivers.nats.security import (
+    SecureClient,
+    connect_options,
+    demands_tls,
+    login_in_use,
+)
 from mnc.errors import (
+    ConfigError,
     OutcomeUnknownError,
-    PayloadTooLargeError,
     SinkError,
+    SinkRefusedError,
     SinkUnavailableError,
 )
 
@@ -44,15 +55,13 @@ _MAX_OUTSTANDING_PINGS = 2
 
 _CLOSE_S = 2.0
 
-_REFUSALS = {
-    "authorization": "authorization violation: check the credentials in NATS_SERVER_URL",
-    "authentication": "authentication failed: check the credentials in NATS_SERVER_URL",
-    "permissions violation": (
-        "permissions violation: the user in NATS_SERVER_URL lacks a subject that mnc needs"
-    ),
-    "maximum connections exceeded": "the server has as many connections as it allows",
-}
-"""What a server's refusals say, and what is shown in their place."""
+_UNWELCOME_S = 2.0
+"""How long a client that was not let in may try, the other servers too, before it is replaced."""
+
+_RETRY_S = 1.0
+"""The pause after a client that could not even try."""
+
+_NO_SECURITY = NatsSecurity()
 
 
 class NatsSession:
@@ -61,15 +70,22 @@ class NatsSession:
     Invariants: there is at most one client; `connected` is true only while it has a connection.
     """
 
-    def __init__(self, servers: Sequence[str], *, name: str) -> None:
-        self._servers = list(servers)
+    def __init__(
+        self, servers: Sequence[str], *, name: str, security: NatsSecurity = _NO_SECURITY
+    ) -> None:
+        """Check what the settings say. Raises ConfigError when a file of theirs can't be used."""
+        connect_options(servers, security)
+        self._servers = servers
+        self._security = security
         self._name = name
         self._loop: trio_asyncio.TrioEventLoop | None = None
         self._client: Client | None = None
         self._outage = asyncio.Event()
         self._connected = AsyncValue(False)
-        self._closed = AsyncValue(False)
+        self._scope = trio.CancelScope()
         self._last_error: str | None = None
+        self._described: set[str] = set()
+        self._denials = Denials()
         self._log = structlog.get_logger()
 
     @property
@@ -132,7 +148,7 @@ class NatsSession:
         except SinkError:
             raise
         except (OSError, nats.errors.Error) as error:
-            raise _translated(error) from error
+            raise translated(error) from error
         return result
 
     async def request(
@@ -146,7 +162,8 @@ class NatsSession:
     ) -> Msg:
         """Send a request and wait for its answer; to be called on the asyncio side, by `call`.
 
-        Raises OutcomeUnknownError when no answer came in time, or when the connection broke.
+        Raises OutcomeUnknownError when no answer came in time, or when the connection broke;
+        SinkRefusedError when no answer came because the user lacks a permission.
         """
         request = asyncio.ensure_future(
             client.request(
@@ -159,10 +176,24 @@ class NatsSession:
             if request.done():
                 return request.result()
             raise OutcomeUnknownError("the connection to NATS broke before the answer came")
+        except nats.errors.TimeoutError as error:
+            if denial := self.denial([subject]):
+                raise denial from error
+            raise
         finally:
             for task in (request, outage):
                 task.cancel()
             await asyncio.gather(request, outage, return_exceptions=True)
+
+    def denial(self, subjects: Iterable[str]) -> SinkRefusedError | None:
+        """Return what explains that messages to `subjects` had no effect, or None.
+
+        To be asked when there was no answer, or one that says that a batch is incomplete.
+        """
+        if self._denials.answers_denied:
+            # nats-py subscribes once for each client, and would not when it is permitted again.
+            self._scope.cancel()
+        return self._denials.take(subjects)
 
     def _require_client(self) -> Client:
         if self._client is None or not self._connected.value:
@@ -170,47 +201,57 @@ class NatsSession:
         return self._client
 
     async def _run_client(self, loop: trio_asyncio.TrioEventLoop) -> None:
-        """Connect a new client and keep it until it is closed for good."""
-        client = Client()
-        self._closed.value = False
+        """Connect a new client and keep it until it is closed for good, or of no use."""
+        client = SecureClient(demands_tls=demands_tls(self._servers, self._security))
+        self._client = client
         self._outage = asyncio.Event()
-        try:
-            await trio_asyncio.aio_as_trio(client.connect, loop=loop)(
-                servers=self._servers,
-                name=self._name,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=_RECONNECT_WAIT_S,
-                connect_timeout=_CONNECT_TIMEOUT_S,
-                ping_interval=_PING_INTERVAL_S,
-                max_outstanding_pings=_MAX_OUTSTANDING_PINGS,
-                pending_size=0,  # fail at once while disconnected: nothing goes out late
-                skip_subject_validation=True,  # subjects are valid by construction
-                error_cb=self._on_error,
-                disconnected_cb=self._on_disconnected,
-                reconnected_cb=self._on_reconnected,
-                closed_cb=self._on_closed,
-            )
-            self._client = client
-            await self._on_reconnected()
-            await self._closed.wait_value(True)
-            self._log.warning("nats.client_closed", error=self._last_error)
-        except (OSError, nats.errors.Error) as error:
-            self._note(error)
-            await trio.sleep(_CONNECT_TIMEOUT_S)
-        finally:
-            self._connected.value = False
-            self._client = None
-            self._outage.set()
-            # Unclosed, the client's tasks would go on and reconnect beside its successor.
-            with trio.move_on_after(_CLOSE_S, shield=True):
-                await trio_asyncio.aio_as_trio(client.close, loop=loop)()
+        with trio.CancelScope() as self._scope:
+            try:
+                await self._connect(client, loop)
+                await trio.sleep_forever()
+            except (ConfigError, OSError, nats.errors.Error) as error:
+                self._note(error)
+                await trio.sleep(_RETRY_S)
+            finally:
+                self._connected.value = False
+                self._client = None
+                self._outage.set()
+                # Unclosed, the client's tasks would go on and reconnect beside its successor.
+                with trio.move_on_after(_CLOSE_S, shield=True):
+                    await trio_asyncio.aio_as_trio(client.close, loop=loop)()
+
+    async def _connect(self, client: Client, loop: trio_asyncio.TrioEventLoop) -> None:
+        await trio_asyncio.aio_as_trio(client.connect, loop=loop)(
+            **connect_options(self._servers, self._security),
+            name=self._name,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=_RECONNECT_WAIT_S,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            ping_interval=_PING_INTERVAL_S,
+            max_outstanding_pings=_MAX_OUTSTANDING_PINGS,
+            pending_size=0,  # fail at once while disconnected: nothing goes out late
+            skip_subject_validation=True,  # subjects are valid by construction
+            error_cb=partial(self._on_error, client),
+            disconnected_cb=partial(self._on_disconnected, client),
+            reconnected_cb=self._on_reconnected,
+            closed_cb=partial(self._on_closed, client),
+        )
+        await self._on_reconnected()
 
     # --- callbacks: on the asyncio side; they must not raise ------------------------------------
 
-    async def _on_error(self, error: Exception) -> None:
-        self._note(error)
+    async def _on_error(self, client: Client, error: Exception) -> None:
+        if denied := self._denials.note(error):
+            self._log.warning("nats.permission_denied", subject=denied)
+            return
+        if client.is_connecting:
+            deadline = trio.current_time() + _UNWELCOME_S
+            self._scope.deadline = min(self._scope.deadline, deadline)
+        self._note(error, greeting=client.is_connecting)
 
-    async def _on_disconnected(self) -> None:
+    async def _on_disconnected(self, client: Client) -> None:
+        if client.last_error is not None:
+            self._note(client.last_error)
         if self._connected.value:
             self._log.warning("nats.disconnected", error=self._last_error)
         self._connected.value = False
@@ -218,11 +259,17 @@ class NatsSession:
 
     async def _on_reconnected(self) -> None:
         self._outage = asyncio.Event()
+        self._last_error = None
+        self._described.clear()
+        self._denials = Denials()
+        self._scope.deadline = math.inf
         self._connected.value = True
         self._log.info("nats.connected")
 
-    async def _on_closed(self) -> None:
-        self._closed.value = True
+    async def _on_closed(self, client: Client) -> None:
+        if client is self._client:  # by the server, and not at the end of `_run_client`
+            self._log.warning("nats.client_closed", error=self._last_error)
+            self._scope.cancel()
 
     def _on_loop_error(
         self, _loop: asyncio.AbstractEventLoop, context: Mapping[str, object]
@@ -232,51 +279,16 @@ class NatsSession:
             "nats.loop_error", error=type(error).__name__ if error else context.get("message")
         )
 
-    def _note(self, error: Exception) -> None:
-        described = _describe(error)
-        if described != self._last_error and not self._connected.value:
-            self._log.warning("nats.waiting", error=described)
-        self._last_error = described
-
-
-def _describe(error: Exception) -> str:
-    """Name an error without what it may quote: nats-py's texts can hold the server's URL."""
-    match error:
-        case ConnectionRefusedError():
-            return "connection refused"
-        case TimeoutError() | nats.errors.TimeoutError():
-            return "timed out"
-        case ssl.SSLCertVerificationError(verify_message=str(reason)):
-            return f"the server's TLS certificate can't be verified: {reason}"
-        case OSError(strerror=str(reason)):
-            return reason.lower()
-        case nats.errors.Error():
-            words = str(error).lower()  # those of a server's -ERR have no class of their own
-            reasons = (reason for sign, reason in _REFUSALS.items() if sign in words)
-            return next(reasons, type(error).__name__)
-        case _:
-            return type(error).__name__
-
-
-def _translated(error: Exception) -> SinkError:
-    match error:
-        case nats.errors.NoRespondersError():
-            return SinkUnavailableError(
-                "no JetStream answers: it is not enabled, has no leader now, or has no such stream",
-                remedy="if it stays so, start nats-server with JetStream (--jetstream)",
-            )
-        case nats.errors.MaxPayloadError():
-            return PayloadTooLargeError(
-                "a message is over the broker's max_payload",
-                remedy="raise max_payload in nats-server's configuration",
-            )
-        case nats.errors.TimeoutError():
-            return OutcomeUnknownError("no answer from JetStream in time")
-        case (
-            nats.errors.OutboundBufferLimitError()
-            | nats.errors.ConnectionClosedError()
-            | nats.errors.ConnectionDrainingError()
-        ):
-            return SinkUnavailableError("the connection to NATS is down")
-        case _:
-            return OutcomeUnknownError(f"NATS failed: {_describe(error)}")
+    def _note(self, error: Exception, *, greeting: bool = False) -> None:
+        """Remember what is wrong, and log it once in an outage."""
+        if self._described and is_vague(error):
+            return
+        self._last_error = describe(
+            error,
+            greeting=greeting,
+            login=login_in_use(self._servers, self._security),
+            handshake_first=self._security.nats_tls_handshake_first,
+        )
+        if self._last_error not in self._described and not self._connected.value:
+            self._described.add(self._last_error)
+            self._log.warning("nats.waiting", error=self._last_error)

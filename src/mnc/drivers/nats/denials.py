@@ -1,0 +1,71 @@
+"""What a user may not do on a connection. Pure.
+
+JetStream knows nothing of a message that the user may not publish: its answer doesn't come, or says
+that a batch is incomplete. The server says what it denied on its own, to nobody in particular; it
+is remembered here, so that who waits in vain can be told why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import nats.errors
+
+from mnc.errors import SinkRefusedError
+
+__all__ = ["Denials"]
+
+_PREFIX = "nats: permissions violation for "
+"""nats-py has turned what the server says to lower case, the subject in quotes too."""
+
+_INBOX = "_inbox."
+_SHOWN_TOKENS = 3
+"""What of a subject is shown: what follows may be a document's id."""
+
+
+class Denials:
+    """The subjects that the server denied, without what follows their third token."""
+
+    def __init__(self) -> None:
+        self._places: set[str] = set()
+        self.answers_denied = False
+        """Whether the user may not receive answers, so that every request is in vain."""
+
+    def note(self, error: Exception) -> str | None:
+        """Remember what `error` denies; return its place, or None when it is another error."""
+        said = str(error)
+        if type(error) is not nats.errors.Error or not said.startswith(_PREFIX):
+            return None
+        subject = said.partition('"')[2].partition('"')[0]
+        if subject.startswith(_INBOX):
+            self.answers_denied = True
+            return f"{_INBOX}>"
+        place = _place(subject)
+        self._places.add(place)
+        return place
+
+    def take(self, subjects: Iterable[str]) -> SinkRefusedError | None:
+        """Return what explains that messages to `subjects` had no effect, or None.
+
+        What was noted of these subjects is forgotten.
+        """
+        if self.answers_denied:
+            return _refusal("subscribing to _INBOX.>")
+        shown = {place.lower(): place for place in map(_place, subjects)}
+        denied = self._places & shown.keys()
+        self._places -= denied
+        return _refusal(f"publishing to {shown[min(denied)]}") if denied else None
+
+
+def _place(subject: str) -> str:
+    tokens = subject.split(".")
+    if subject.startswith("$"):  # the API's subjects: what follows is the stream and the consumer
+        tokens = [".".join(tokens[:2]), *tokens[2:]]
+    shown = tokens[:_SHOWN_TOKENS]
+    return ".".join(shown if shown == tokens else [*shown, ">"])
+
+
+def _refusal(what: str) -> SinkRefusedError:
+    return SinkRefusedError(
+        f"NATS denies {what}", remedy="permit it to the user that mnc logs in as"
+    )

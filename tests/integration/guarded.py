@@ -1,0 +1,112 @@
+"""Servers of MongoDB that refuse: one that wants a login, one whose set is not initiated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pymongo import MongoClient
+from tests.waiting import wait_until
+
+from mnc.embedded.binaries import find_mongod
+from mnc.embedded.process import ServerProcess, on_free_port
+from mnc.embedded.servers import start_mongod
+
+__all__ = ["DATABASE", "SECRET", "GuardedMongod", "guarded_mongod", "start_mongod_alone"]
+
+DATABASE = "shop"
+
+SECRET = "hunter2"  # noqa: S105 - of servers that live for a test
+"""A part of every password here, which no escaping changes: it must never be shown."""
+
+_SET_NAME = "mnc"
+_START_TIMEOUT_S = 60.0
+
+
+class GuardedMongod:
+    """A replica set of one member with access control.
+
+    In DATABASE it has the users `reader` and `writer` with the built-in roles, `minimal` with what
+    the connector needs and no more, and `nobody` with nothing.
+    """
+
+    def __init__(self, process: ServerProcess) -> None:
+        self.port = process.port
+
+    def uri(self, user: str, *, password: str = f"{SECRET}@home") -> str:
+        """Return the connection string of a user; an empty name doesn't log in."""
+        login = f"{user}:{password.replace('@', '%40')}@" if user else ""
+        return f"mongodb://{login}127.0.0.1:{self.port}/{DATABASE}?replicaSet={_SET_NAME}"
+
+
+@contextmanager
+def guarded_mongod(data_dir: Path) -> Iterator[GuardedMongod]:
+    """Run a mongod that wants a login."""
+    key = data_dir / "key"
+    data_dir.mkdir(parents=True)
+    key.write_text("c2VjcmV0" * 2)
+    key.chmod(0o400)
+    # Initiated and given its users before it starts to ask for a login.
+    open_server = start_mongod(data_dir, repl_set=_SET_NAME)
+    try:
+        _create_users(open_server.uri)
+    finally:
+        open_server.stop()
+    server = start_mongod_alone(
+        data_dir, open_server.port, "--replSet", _SET_NAME, "--keyFile", str(key)
+    )
+    try:
+        with MongoClient[dict[str, Any]]("127.0.0.1", server.port, directConnection=True) as client:
+            wait_until(
+                lambda: client.admin.command("hello")["isWritablePrimary"],
+                timeout_s=_START_TIMEOUT_S,
+                what="a primary",
+            )
+        yield GuardedMongod(server)
+    finally:
+        server.kill()
+
+
+def start_mongod_alone(data_dir: Path, port: int, *args: str) -> ServerProcess:
+    """Start a mongod as its arguments say, and leave its replica set as it is; 0 is a free port."""
+    if port == 0:
+        return on_free_port(lambda free: start_mongod_alone(data_dir, free, *args))
+    database_dir = data_dir / "db"
+    database_dir.mkdir(parents=True, exist_ok=True)
+    server = ServerProcess(
+        "mongod",
+        [
+            find_mongod(),
+            *("--dbpath", database_dir, "--bind_ip", "127.0.0.1", "--port", str(port)),
+            *("--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"),
+            *args,
+        ],
+        port=port,
+        data_dir=data_dir,
+    )
+    server.wait_until(
+        lambda: '"Waiting for connections"' in server.log_text(), timeout_s=_START_TIMEOUT_S
+    )
+    return server
+
+
+def _create_users(uri: str) -> None:
+    with MongoClient[dict[str, Any]](uri) as client:
+        database = client[DATABASE]
+        every = {"db": DATABASE, "collection": ""}
+        tokens = {"db": DATABASE, "collection": "cs_resume_tokens"}
+        database.command(
+            "createRole",
+            "minimal",
+            privileges=[
+                {"resource": every, "actions": ["find", "changeStream"]},
+                {"resource": tokens, "actions": ["find", "insert", "update"]},
+            ],
+            roles=[],
+        )
+        roles = {"reader": ["read"], "writer": ["readWrite"], "minimal": ["minimal"], "nobody": []}
+        for user, granted in roles.items():
+            database.command("createUser", user, pwd=f"{SECRET}@home", roles=granted)
+        database.create_collection("users")

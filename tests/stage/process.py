@@ -1,0 +1,196 @@
+"""A whole connector on fakes: what outlives it, what it is built of, and one run of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+
+import trio
+from tests.fakes.checkpoints import FakeCheckpointStore
+from tests.fakes.faults import Latency, one_millisecond
+from tests.fakes.source import DATABASE, FakeSource
+from tests.fakes.stream import FakeStream
+
+from mnc.capture.budget import ByteBudget
+from mnc.capture.reader import CaptureObserver, Merge, Reader
+from mnc.capture.route import Route
+from mnc.checkpoint.keeper import CheckpointKeeper
+from mnc.encode.event import Encoder
+from mnc.encode.subject import marker_subject
+from mnc.lane import Lane, acquire
+from mnc.model import Checkpoint, Epoch, Namespace, ResumeToken
+from mnc.publish.publisher import Publisher
+from mnc.supervise.policy import RestartPolicy
+from mnc.supervise.supervisor import Supervisor
+from mnc.telemetry.lane import LaneTelemetry
+from mnc.telemetry.metrics import Metrics
+
+__all__ = ["OPERATIONS", "FakeWorkshop", "Process", "World"]
+
+OPERATIONS = frozenset({"insert", "update", "replace", "delete"})
+_STREAM = "cs"
+
+
+class _StoreInDatabase(FakeCheckpointStore):
+    """Token documents of the same database: each write is an entry in its oplog."""
+
+    def __init__(self, source: FakeSource, *, latency: Latency) -> None:
+        super().__init__(latency=latency)
+        self.first: dict[Namespace, Checkpoint] = {}
+        """Where each collection was watched from."""
+        self._source = source
+
+    def _write(self, namespace: Namespace, checkpoint: Checkpoint) -> None:
+        super()._write(namespace, checkpoint)
+        self.first.setdefault(namespace, checkpoint)
+        self._source.tick()
+
+
+class World:
+    """What outlives a process: the database, the stream and the token documents."""
+
+    def __init__(
+        self,
+        *,
+        source: FakeSource | None = None,
+        latency: Latency = one_millisecond,
+        duplicate_window_s: float = 120.0,
+    ) -> None:
+        self.source = source or FakeSource(latency=latency)
+        self.stream = FakeStream(latency=latency, duplicate_window_s=duplicate_window_s)
+        self.store = _StoreInDatabase(self.source, latency=latency)
+
+    def expected(self, collection: str) -> Sequence[ResumeToken]:
+        """Return the tokens of what was committed to a collection since it is watched."""
+        first = self.store.first.get(Namespace(database=DATABASE, collection=collection))
+        if first is None:
+            return []
+        tokens = self.source.tokens(collection)
+        return [token for token in tokens if token > first.position.token]
+
+    def stored(self, collection: str) -> Sequence[ResumeToken]:
+        """Return the tokens of a collection's events in the stream, in order."""
+        prefix = f"{_STREAM}.{collection}."
+        return [event.token for event in self.stream.events if event.subject.startswith(prefix)]
+
+    def marker(self, collection: str) -> Checkpoint | None:
+        """Return a collection's position marker."""
+        return self.stream.marker(marker_subject(stream=_STREAM, collection=collection))
+
+    def checkpoint(self, collection: str) -> Checkpoint | None:
+        """Return a collection's token document."""
+        namespace = Namespace(database=DATABASE, collection=collection)
+        return self.store.checkpoints.get(namespace)
+
+    def is_exact(self, *collections: str) -> bool:
+        """Whether the stream holds exactly what was committed to `collections`."""
+        return all(self.stored(name) == self.expected(name) for name in collections)
+
+
+class FakeWorkshop:
+    """Builds lanes and readers as the service does, on a world of fakes."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        budget_bytes: int = 10**9,
+        batches_in_flight: int = 4,
+        checkpoint_interval_s: float = 1.0,
+        rng: random.Random,
+    ) -> None:
+        self.budget = ByteBudget(budget_bytes)
+        self.readers: list[Reader] = []
+        """Every reader that was built, in order."""
+        self._world = world
+        self._in_flight = trio.CapacityLimiter(batches_in_flight)
+        self._checkpoint_interval_s = checkpoint_interval_s
+        self._rng = rng
+
+    async def prepare(self) -> None:
+        """Make sure of the stream."""
+        await self._world.stream.ensure()
+
+    async def lane(self, collection: str, telemetry: LaneTelemetry, /) -> Lane:
+        """Acquire a collection and build its lane."""
+        subject = marker_subject(stream=_STREAM, collection=collection)
+        reached = await acquire(
+            telemetry.namespace,
+            marker_subject=subject,
+            source=self._world.source,
+            stream=self._world.stream,
+            store=self._world.store,
+            epoch=Epoch(0),
+        )
+        publisher = Publisher(
+            stream=self._world.stream,
+            marker_subject=subject,
+            reached=reached,
+            epoch=Epoch(0),
+            in_flight=self._in_flight,
+            observer=telemetry,
+            rng=self._rng,
+        )
+        keeper = CheckpointKeeper(
+            store=self._world.store,
+            namespace=telemetry.namespace,
+            interval_s=self._checkpoint_interval_s,
+            observer=telemetry,
+            rng=self._rng,
+        )
+        route = Route(
+            collection=collection,
+            frontier=reached.position.token,
+            account=self.budget.open_account(),
+        )
+        return Lane(route=route, publisher=publisher, keeper=keeper, checkpoints=telemetry)
+
+    def reader(
+        self, routes: Iterable[Route], /, *, observer: CaptureObserver, merge: Merge
+    ) -> Reader:
+        """Build a reader for `routes`."""
+        reader = Reader(
+            source=self._world.source,
+            encode=Encoder(stream=_STREAM),
+            operations=OPERATIONS,
+            routes=routes,
+            observer=observer,
+            merge=merge,
+        )
+        self.readers.append(reader)
+        return reader
+
+
+class Process:
+    """One run of a connector over a world; cancelling `run` is its crash."""
+
+    def __init__(
+        self,
+        world: World,
+        *collections: str,
+        budget_bytes: int = 10**9,
+        seed: int = 0,
+    ) -> None:
+        rng = random.Random(seed)
+        metrics = Metrics()
+        self.lanes = {
+            name: LaneTelemetry(Namespace(database=DATABASE, collection=name), metrics)
+            for name in collections
+        }
+        self.workshop = FakeWorkshop(world, budget_bytes=budget_bytes, rng=rng)
+        self.supervisor = Supervisor(
+            lanes=self.lanes.values(), workshop=self.workshop, policy=RestartPolicy(), rng=rng
+        )
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every lane advances."""
+        return not any(lane.not_ready_because() for lane in self.lanes.values())
+
+    async def run(self) -> None:
+        """Run until `stop`."""
+        await self.supervisor.run()
+
+    def stop(self) -> None:
+        """Stop capture, and drain."""
+        self.supervisor.stop()

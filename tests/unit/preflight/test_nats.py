@@ -1,0 +1,140 @@
+"""What the facts about NATS mean."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.preflight.facts import GOOD_ACCOUNT, GOOD_NATS, GOOD_STREAM
+
+from mnc.errors import SinkRefusedError, SinkUnavailableError
+from mnc.preflight.facts import NatsFacts
+from mnc.preflight.finding import Finding
+from mnc.preflight.nats import nats_findings
+
+_MIB = 1024 * 1024
+
+
+def _finding(facts: NatsFacts, check: str) -> Finding:
+    (finding,) = [finding for finding in nats_findings(facts) if finding.check == check]
+    return finding
+
+
+def test_good_facts_are_all_ok() -> None:
+    """Nothing is to be done about a stream that is well, and each check is made once."""
+    findings = nats_findings(GOOD_NATS)
+    assert {finding.level for finding in findings} == {"ok"}
+    assert {finding.remedy for finding in findings} == {""}
+    assert {finding.area for finding in findings} == {"NATS"}
+    assert [finding.check for finding in findings] == [
+        "reachable",
+        "version",
+        "permissions",
+        "JetStream",
+        "stream",
+        "subjects",
+        "replicas",
+        "storage",
+        "limits",
+        "message size",
+        "duplicate window",
+        "max_payload",
+    ]
+
+
+def test_an_unreachable_server_is_one_problem() -> None:
+    """Without facts the error's own words and remedy are the only finding."""
+    (finding,) = nats_findings(SinkUnavailableError("nobody there", remedy="start it"))
+    assert (finding.level, finding.found, finding.remedy) == ("problem", "nobody there", "start it")
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "level", "said"),
+    [
+        ({"version": (2, 12, 0)}, "version", "ok", "2.12.0"),
+        ({"version": (2, 11, 9)}, "version", "problem", "nats-server 2.12.0 or newer"),
+        ({"denied": None}, "permissions", "unknown", ""),
+        ({"denied": ("cs.users.*.*",)}, "permissions", "problem", "cs.users.*.*"),
+        (
+            {"account": SinkRefusedError("not enabled", remedy="enable it")},
+            "JetStream",
+            "problem",
+            "not enabled; enable it",
+        ),
+        ({"max_payload_bytes": _MIB}, "max_payload", "warning", "1 MiB"),
+        ({"max_payload_bytes": 16 * _MIB}, "max_payload", "warning", "max_payload: 64MB"),
+        ({"max_payload_bytes": 32 * _MIB}, "max_payload", "ok", "32 MiB"),
+    ],
+)
+def test_each_fact_of_the_server_is_judged(
+    changes: dict[str, object], check: str, level: str, said: str
+) -> None:
+    """One changed fact changes its own finding, and says what was found and what to do."""
+    facts = replace(GOOD_NATS, **changes)  # type: ignore[arg-type] # a table of any fields
+    finding = _finding(facts, check)
+    assert finding.level == level
+    assert said in f"{finding.found}; {finding.remedy}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "level", "said"),
+    [
+        ({"stored_bytes": None}, "JetStream", "ok", "answers"),
+        ({"storage_limit_bytes": 4096}, "JetStream", "ok", "2 KiB of 4 KiB"),
+        ({"stream": None}, "stream", "ok", "mnc serve will make it"),
+        ({"overlapping": None}, "subjects", "unknown", ""),
+        ({"overlapping": {"other"}}, "subjects", "problem", "stream other"),
+        ({"is_clustered": True}, "replicas", "warning", "--replicas 3"),
+        ({"is_clustered": True, "stream": None}, "replicas", "warning", "will be on one server"),
+        (
+            {"is_clustered": True, "stream": replace(GOOD_STREAM, replicas=3)},
+            "replicas",
+            "ok",
+            "3",
+        ),
+    ],
+)
+def test_each_fact_of_the_account_is_judged(
+    changes: dict[str, object], check: str, level: str, said: str
+) -> None:
+    """A stream that isn't there, one that is in the way, and the cluster are told."""
+    account = replace(GOOD_ACCOUNT, **changes)  # type: ignore[arg-type] # a table of any fields
+    finding = _finding(replace(GOOD_NATS, account=account), check)
+    assert finding.level == level
+    assert said in f"{finding.found}; {finding.remedy}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "level", "said"),
+    [
+        ({"lacks": ["allow_atomic"]}, "stream", "ok", "add to it: allow_atomic"),
+        ({"is_mirror": True}, "stream", "problem", "mirror"),
+        ({"is_sealed": True}, "stream", "problem", "sealed"),
+        ({"denies_purge": True}, "stream", "problem", "purging"),
+        ({"persists_late": True}, "stream", "problem", "async"),
+        ({"acknowledges": False}, "stream", "problem", "--ack"),
+        ({"retention": "interest"}, "stream", "problem", "--retention limits"),
+        ({"retention": "workqueue"}, "limits", "warning", "cs.>"),
+        ({"storage": "memory"}, "storage", "warning", "memory"),
+        ({"max_messages": 10, "discard": "old"}, "limits", "warning", "beyond 10 messages"),
+        ({"max_bytes": 2048, "discard": "old"}, "limits", "warning", "beyond 2 KiB"),
+        ({"discard": "old"}, "limits", "ok", "no size limit"),
+        ({"max_messages": 10}, "limits", "ok", "when it has 10 messages, mnc waits"),
+        ({"max_messages_per_subject": 1}, "limits", "warning", "--max-msgs-per-subject"),
+        ({"max_age_s": 3600}, "limits", "warning", "60 min"),
+        ({"max_age_s": 7 * 86400}, "limits", "ok", "7 days"),
+        ({"max_message_bytes": _MIB}, "message size", "warning", "--max-msg-size"),
+        ({"max_message_bytes": 64 * _MIB}, "message size", "ok", "64 MiB"),
+        ({"duplicate_window_s": 0.1}, "duplicate window", "ok", "100 ms"),
+    ],
+)
+def test_each_fact_of_the_stream_is_judged(
+    changes: dict[str, object], check: str, level: str, said: str
+) -> None:
+    """What an operator chose for the stream is judged, with the command that changes it."""
+    stream = replace(GOOD_STREAM, **changes)  # type: ignore[arg-type] # a table of any fields
+    account = replace(GOOD_ACCOUNT, stream=stream)
+    finding = _finding(replace(GOOD_NATS, account=account), check)
+    assert finding.level == level
+    assert said in f"{finding.found}; {finding.remedy}"
+    assert bool(finding.remedy) == (level != "ok")
