@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import ParamSpec
+from unittest.mock import patch
 
 import trio
 from trio._core import _run  # to seed it: there is no public way
 from trio.testing import MockClock
+
+from mnc.capture import reader
 
 __all__ = ["run_in_virtual_time", "virtual_time"]
 
@@ -24,6 +28,7 @@ def run_in_virtual_time(
     """Run `function` with a clock that jumps to the next deadline whenever every task waits.
 
     Tasks that can run at the same time do so in an order that is random, and always the same.
+    Nothing is encoded in a thread: virtual time doesn't wait for threads.
     """
     _run._r.seed(0)
 
@@ -31,7 +36,8 @@ def run_in_virtual_time(
         with trio.fail_after(_TIMEOUT_S):
             await function(*args, **kwargs)
 
-    trio.run(bounded, clock=MockClock(autojump_threshold=0))
+    with patch.object(reader, "_INLINE_ENCODE_BYTES", sys.maxsize):
+        trio.run(bounded, clock=MockClock(autojump_threshold=0))
 
 
 def virtual_time(test: Callable[_P, Awaitable[None]]) -> Callable[_P, None]:

@@ -38,7 +38,7 @@ class CheckpointObserver(Protocol):
 class CheckpointKeeper:
     """Write the newest position of one collection behind its publishing.
 
-    Invariants: at most one write is in flight; what is written was noted by `advance`, in order,
+    Invariants: at most one write is waited for; what is written was noted by `advance`, in order,
     maybe with gaps.
     """
 
@@ -90,7 +90,7 @@ class CheckpointKeeper:
 
         Raises CheckpointError.
 
-        Cancellation: the write is done or not.
+        Cancellation: the write may still happen.
         """
         newest = self._newest
         if newest is None or newest == self._stored:

@@ -29,6 +29,6 @@ class CheckpointStore(Protocol):
 
         It is durable on a majority of the replica set on return.
 
-        Cancellation: takes effect after the write, which is done or not.
+        Cancellation: the write may still happen, which does no harm: it only moves forward.
         """
         ...

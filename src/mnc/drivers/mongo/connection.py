@@ -78,14 +78,14 @@ class MongoConnection:
 
         Its calls to the server have ten seconds altogether; pymongo's errors pass.
 
-        Cancellation: takes effect when the function has returned.
+        Cancellation: returns at once; what was asked for may still happen.
         """
 
         def bounded() -> _T:
             with pymongo.timeout(_SHORT_CALL_S):
                 return function(*args, **kwargs)
 
-        return await trio.to_thread.run_sync(bounded, limiter=self._work)
+        return await trio.to_thread.run_sync(bounded, limiter=self._work, abandon_on_cancel=True)
 
     async def check(self) -> None:
         """Ask the primary for a sign of life. Raises SourceError when none comes.

@@ -134,8 +134,8 @@ def source_error(error: pymongo.errors.PyMongoError) -> SourceError:
     refusal = _refused_login(error, code)
     if refusal is None and code in _UNAUTHORIZED:
         refusal = Reason(
-            f"MongoDB lets the user in MONGO_URI open no change stream (code {code})",
-            "give it the role read, or readWrite, on the whole database",
+            f"the user in MONGO_URI may not open a change stream on the database (code {code})",
+            "grant the role read, or readWrite, on the database",
         )
     if code in _NO_REPLICA_SET:
         refusal = NO_REPLICA_SET
@@ -151,9 +151,9 @@ def checkpoint_error(error: pymongo.errors.PyMongoError) -> CheckpointError:
     refusal = _refused_login(error, code)
     if refusal is None and code in _UNAUTHORIZED:
         refusal = Reason(
-            f"MongoDB lets the user in MONGO_URI not use the token documents (code {code})",
-            "give it find, insert and update on the collection that is named by "
-            "MONGO_RESUME_TOKENS_COLLECTION; the role readWrite has them",
+            f"the user in MONGO_URI may not use the token documents (code {code})",
+            "grant find, insert and update on the collection that MONGO_RESUME_TOKENS_COLLECTION "
+            "names; the role readWrite has them",
         )
     if refusal is not None:
         return CheckpointRefusedError(refusal.message, remedy=refusal.remedy, code=code)
