@@ -111,9 +111,13 @@ class ConnectorProcess:
         self._popen.wait()
         self._check_log()
 
-    def terminate(self, *, timeout_s: float = 30) -> int:
-        """Ask it to end, as Kubernetes does, and return its exit code."""
+    def request_end(self) -> None:
+        """Send SIGTERM, as Kubernetes does."""
         self._popen.terminate()
+
+    def terminate(self, *, timeout_s: float = 30) -> int:
+        """Send SIGTERM, wait for the end, and return the exit code."""
+        self.request_end()
         code = self._popen.wait(timeout_s)
         self._check_log()
         return code

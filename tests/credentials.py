@@ -17,9 +17,9 @@ import trustme
 __all__ = ["Authority", "Certificates", "Operator", "UserKey"]
 
 _UNLIMITED = -1
-_CONNECTING = {name: _UNLIMITED for name in ("subs", "data", "payload", "conn", "leaf")}
+_CONNECTING = dict.fromkeys(["subs", "data", "payload", "conn", "leaf"], _UNLIMITED)
 _SHARING = {"imports": _UNLIMITED, "exports": _UNLIMITED, "wildcards": True}
-_STORING = {name: _UNLIMITED for name in ("mem_storage", "disk_storage", "streams", "consumer")}
+_STORING = dict.fromkeys(["mem_storage", "disk_storage", "streams", "consumer"], _UNLIMITED)
 
 
 class UserKey:

@@ -1,10 +1,19 @@
-"""The port of the checkpoint stage, in memory."""
+"""The port of the checkpoint stage, in memory.
+
+A write that was sent lands at a time of its own, also when its sender was cancelled meanwhile: the
+thread that writes is abandoned then. Landing happens when anybody next looks, in the order of the
+times.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import count
 
-from tests.fakes.faults import Faults, Latency, Script, in_thread, one_millisecond
+import trio
+from tests.fakes.faults import Faults, Latency, Script, one_millisecond
 
 from mnc.errors import CheckpointError
 from mnc.model import Checkpoint, Namespace
@@ -23,50 +32,89 @@ WriteFault = CheckpointError | Unacknowledged
 """An error on its own means that nothing is written."""
 
 
+@dataclass(order=True)
+class _Write:
+    """A write on its way."""
+
+    lands_at: float
+    number: int
+    namespace: Namespace = field(compare=False)
+    checkpoint: Checkpoint = field(compare=False)
+    only_first: bool = field(compare=False)
+
+
 class FakeCheckpointStore:
-    """Checkpoints in a dictionary, written like MongoDB's: never back, never abandoned midway."""
+    """Checkpoints in a dictionary that never go back."""
 
     def __init__(self, *, latency: Latency = one_millisecond) -> None:
-        self.checkpoints: dict[Namespace, Checkpoint] = {}
-        self.writes: list[Checkpoint] = []
-        """What was written, in order."""
         self.load_faults: Faults[CheckpointError] = Script()
         self.write_faults: Faults[WriteFault] = Script()
+        self.writes: list[Checkpoint] = []
+        """What was written, in order."""
+        self._checkpoints: dict[Namespace, Checkpoint] = {}
         self._latency = latency
+        self._sent: list[_Write] = []
+        self._numbers = count()
+
+    # --- the port --------------------------------------------------------------------------------
 
     async def load(self, namespace: Namespace) -> Checkpoint | None:
         """Return a collection's checkpoint, or None."""
         fault = self.load_faults()
-        await in_thread(self._latency)
+        await trio.sleep(self._latency())
         if fault is not None:
             raise fault
         return self.checkpoints.get(namespace)
 
     async def create(self, namespace: Namespace, checkpoint: Checkpoint) -> Checkpoint:
         """Store the first checkpoint unless there is one."""
-        fault = await self._reach_server()
-        if namespace not in self.checkpoints:
-            self._write(namespace, checkpoint)
-        if fault is not None:
-            raise fault.error
+        await self._write(namespace, checkpoint, only_first=True)
         return self.checkpoints[namespace]
 
     async def save(self, namespace: Namespace, checkpoint: Checkpoint) -> None:
         """Store a checkpoint unless one as late is there."""
-        fault = await self._reach_server()
-        stored = self.checkpoints.get(namespace)
-        if stored is None or stored.position.token < checkpoint.position.token:
-            self._write(namespace, checkpoint)
-        if fault is not None:
-            raise fault.error
+        await self._write(namespace, checkpoint, only_first=False)
 
-    async def _reach_server(self) -> Unacknowledged | None:
+    # --- what a test sees ------------------------------------------------------------------------
+
+    @property
+    def checkpoints(self) -> Mapping[Namespace, Checkpoint]:
+        """What is stored now."""
+        self._land()
+        return self._checkpoints
+
+    # --- the server ------------------------------------------------------------------------------
+
+    async def _write(
+        self, namespace: Namespace, checkpoint: Checkpoint, *, only_first: bool
+    ) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
         fault = self.write_faults()
-        await in_thread(self._latency)
-        if isinstance(fault, CheckpointError):
-            raise fault
-        return fault
+        latency_s = self._latency()
+        if not isinstance(fault, CheckpointError):
+            lands_at = trio.current_time() + latency_s / 2
+            write = _Write(lands_at, next(self._numbers), namespace, checkpoint, only_first)
+            heapq.heappush(self._sent, write)
+        await trio.sleep(latency_s)
+        self._land()
+        match fault:
+            case CheckpointError():
+                raise fault
+            case Unacknowledged(error):
+                raise error
+            case None:
+                return
 
-    def _write(self, namespace: Namespace, checkpoint: Checkpoint) -> None:
-        self.checkpoints[namespace] = checkpoint
+    def _land(self) -> None:
+        now = trio.current_time()
+        while self._sent and self._sent[0].lands_at <= now:
+            write = heapq.heappop(self._sent)
+            stored = self._checkpoints.get(write.namespace)
+            if stored is None or (
+                not write.only_first and stored.position.token < write.checkpoint.position.token
+            ):
+                self._store(write.namespace, write.checkpoint)
+
+    def _store(self, namespace: Namespace, checkpoint: Checkpoint) -> None:
+        self._checkpoints[namespace] = checkpoint
         self.writes.append(checkpoint)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.deployment import Deploy
+from tests.servers import StartNatsServer
 from tests.waiting import wait_until
 
 BACKLOG = 30_000
@@ -26,3 +28,25 @@ def test_sigterm_in_a_backlog_drains_what_was_captured(deploy: Deploy) -> None:
         assert document["token"] == deployment.marker_token(name)
     deployment.start()
     deployment.finish(BACKLOG)
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_sigterm_while_the_broker_is_away_ends_in_time(
+    deploy: Deploy, start_own_nats: StartNatsServer, signals: int
+) -> None:
+    """What can't be drained is left at the deadline, or at once at a second signal, and not lost."""
+    server = start_own_nats()
+    timeout_s = 2 if signals == 1 else 60
+    deployment = deploy(nats_server=server, SHUTDOWN_TIMEOUT_S=str(timeout_s))
+    connector = deployment.start_ready()
+    server.kill()
+    with deployment.writer(seed=signals) as writer:
+        writer.wait_for_events(100)
+        wait_until(lambda: connector.counted("events_captured") > 0, timeout_s=10, what="an event")
+        if signals == 2:
+            connector.request_end()
+            connector.wait_for_log("service.stopping")
+        assert connector.terminate(timeout_s=10) == 0
+        start_own_nats(server.data_dir, port=server.port)
+        deployment.start()
+    deployment.finish(writer.events)

@@ -28,8 +28,9 @@ _START_TIMEOUT_S = 60.0
 class GuardedMongod:
     """A replica set of one member with access control.
 
-    In DATABASE it has the users `reader` and `writer` with the built-in roles, `minimal` with what
-    the connector needs and no more, and `nobody` with nothing.
+    In DATABASE it has the users `nobody` with nothing, `reader` and `writer` with the built-in
+    roles, `minimal` with what the connector needs and no more, and `observer` with what `mnc check`
+    can make use of.
     """
 
     def __init__(self, process: ServerProcess) -> None:
@@ -106,7 +107,17 @@ def _create_users(uri: str) -> None:
             ],
             roles=[],
         )
-        roles = {"reader": ["read"], "writer": ["readWrite"], "minimal": ["minimal"], "nobody": []}
+        roles: dict[str, list[object]] = {
+            "nobody": [],
+            "reader": ["read"],
+            "minimal": ["minimal"],
+            "writer": ["readWrite"],
+            "observer": [
+                "readWrite",
+                {"role": "clusterMonitor", "db": "admin"},
+                {"role": "read", "db": "local"},
+            ],
+        }
         for user, granted in roles.items():
             database.command("createUser", user, pwd=f"{SECRET}@home", roles=granted)
         database.create_collection("users")

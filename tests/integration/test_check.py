@@ -241,22 +241,29 @@ def test_a_refused_login_is_a_problem(
 
 
 @pytest.mark.parametrize(
-    ("user", "stream", "tokens"),
+    ("user", "stream", "tokens", "oplog"),
     [
-        ("nobody", "problem", "problem"),
-        ("reader", "ok", "problem"),
-        ("minimal", "ok", "ok"),
-        ("writer", "ok", "ok"),
+        ("nobody", "problem", "problem", "unknown"),
+        ("reader", "ok", "problem", "unknown"),
+        ("minimal", "ok", "ok", "unknown"),
+        ("writer", "ok", "ok", "unknown"),
+        ("observer", "ok", "ok", "ok"),
     ],
 )
 def test_missing_privileges_are_found_without_writing(
-    settings: dict[str, str], guarded: GuardedMongod, user: str, stream: str, tokens: str
+    settings: dict[str, str],
+    guarded: GuardedMongod,
+    *,
+    user: str,
+    stream: str,
+    tokens: str,
+    oplog: str,
 ) -> None:
     """What the user may do is known before the connector fails for want of it."""
     checked = run_check({**settings, "MONGO_URI": guarded.uri(user)}, "--json")
     assert checked.level("MongoDB", "change stream") == stream
     assert checked.level("MongoDB", "resume tokens") == tokens
-    assert checked.level("MongoDB", "oplog") == "unknown"
+    assert checked.level("MongoDB", "oplog") == oplog
     assert checked.code == (1 if "problem" in {stream, tokens} else 0)
     if user == "reader":
         assert "lacks insert and update" in checked.text("MongoDB", "resume tokens")

@@ -40,8 +40,8 @@ class _StoreInDatabase(FakeCheckpointStore):
         """Where each collection was watched from."""
         self._source = source
 
-    def _write(self, namespace: Namespace, checkpoint: Checkpoint) -> None:
-        super()._write(namespace, checkpoint)
+    def _store(self, namespace: Namespace, checkpoint: Checkpoint) -> None:
+        super()._store(namespace, checkpoint)
         self.first.setdefault(namespace, checkpoint)
         self._source.tick()
 

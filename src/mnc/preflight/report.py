@@ -53,7 +53,7 @@ def summary(findings: Sequence[Finding]) -> str:
     if not counts["problem"]:
         return f"No problem and {warnings}: `mnc serve` can run with these settings."
     problems = f"{counts['problem']} problem{'' if counts['problem'] == 1 else 's'}"
-    return f"{problems} and {warnings}: `mnc serve` would wait until the problems are solved."
+    return f"{problems} and {warnings}: `mnc serve` needs the problems solved."
 
 
 def _area_table(area: str, findings: Sequence[Finding]) -> Table:

@@ -212,8 +212,8 @@ async def test_a_flush_raises_what_fails() -> None:
 
 
 @virtual_time
-async def test_a_write_cancelled_midway_is_done_before_the_flush() -> None:
-    """A write in flight when `run` is cancelled ends first, so that writes stay in order."""
+async def test_a_write_cancelled_midway_may_still_happen() -> None:
+    """A write in flight when `run` is cancelled is not waited for, and the flush's is the last."""
     store = _Watched(latency_s=5.0)
     keeper = _keeper(store)
     async with trio.open_nursery() as nursery:
@@ -222,10 +222,9 @@ async def test_a_write_cancelled_midway_is_done_before_the_flush() -> None:
         await trio.sleep(1)
         keeper.advance(checkpoint(2, stream_seq=2))
         nursery.cancel_scope.cancel()
-    assert store.tokens == [1]
+    assert store.tokens == []
     await keeper.flush()
     assert store.tokens == [1, 2]
-    assert store.highest == 1
 
 
 @virtual_time

@@ -61,7 +61,7 @@ def test_a_terminal_shows_what_to_do_below_what_was_found() -> None:
     [
         (["ok", "unknown"], "No problem and 0 warnings: `mnc serve` can run"),
         (["ok", "warning"], "No problem and 1 warning:"),
-        (["problem", "problem", "warning"], "2 problems and 1 warning: `mnc serve` would wait"),
+        (["problem", "problem", "warning"], "2 problems and 1 warning: `mnc serve` needs"),
     ],
 )
 def test_the_summary_counts(levels: list[Level], said: str) -> None:

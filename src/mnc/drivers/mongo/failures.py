@@ -75,6 +75,10 @@ _UNKNOWN_HOST = Reason(
     "MongoDB can't be reached: its host's name is not known", "correct its address in MONGO_URI"
 )
 
+_NO_SERVER = Reason(
+    "no MongoDB server that can be used was found", "check the address in MONGO_URI"
+)
+
 _WHY_NO_SERVER: Mapping[str, Reason] = {
     "RSGhost": NOT_INITIATED,
     "available for replica set name": Reason(
@@ -176,7 +180,7 @@ def _describe(error: pymongo.errors.PyMongoError, code: int | None) -> Reason:
     match error:
         case pymongo.errors.ServerSelectionTimeoutError() | pymongo.errors.ConfigurationError():
             reasons = (reason for words, reason in _WHY_NO_SERVER.items() if words in str(error))
-            return next(reasons, Reason("no MongoDB server that can be used was found"))
+            return next(reasons, _NO_SERVER)
         case pymongo.errors.ExecutionTimeout() | pymongo.errors.NetworkTimeout():
             return Reason("MongoDB doesn't answer in time")
         case pymongo.errors.OperationFailure(details=dict(details)):

@@ -13,43 +13,50 @@ import nats.errors
 
 from mnc.errors import SinkRefusedError
 
-__all__ = ["Denials"]
+__all__ = ["Denials", "denied_place"]
 
 _PREFIX = "nats: permissions violation for "
 """nats-py has turned what the server says to lower case, the subject in quotes too."""
 
 _INBOX = "_inbox."
+_ANSWERS = "_inbox.>"
+
 _SHOWN_TOKENS = 3
 """What of a subject is shown: what follows may be a document's id."""
 
 
+def denied_place(error: Exception) -> str | None:
+    """Return where the user may not publish or subscribe, or None when `error` is another one."""
+    said = str(error)
+    if type(error) is not nats.errors.Error or not said.startswith(_PREFIX):
+        return None
+    subject = said.partition('"')[2].partition('"')[0]
+    return _ANSWERS if subject.startswith(_INBOX) else _place(subject)
+
+
 class Denials:
-    """The subjects that the server denied, without what follows their third token."""
+    """The places that the server has denied on a connection."""
 
     def __init__(self) -> None:
         self._places: set[str] = set()
-        self.answers_denied = False
-        """Whether the user may not receive answers, so that every request is in vain."""
 
-    def note(self, error: Exception) -> str | None:
-        """Remember what `error` denies; return its place, or None when it is another error."""
-        said = str(error)
-        if type(error) is not nats.errors.Error or not said.startswith(_PREFIX):
-            return None
-        subject = said.partition('"')[2].partition('"')[0]
-        if subject.startswith(_INBOX):
-            self.answers_denied = True
-            return f"{_INBOX}>"
-        place = _place(subject)
+    @property
+    def has_answers(self) -> bool:
+        """Whether the user may not receive answers, so that every request is in vain."""
+        return _ANSWERS in self._places
+
+    def add(self, place: str) -> bool:
+        """Remember a denied place; say whether it is a new one."""
+        is_new = place not in self._places
         self._places.add(place)
-        return place
+        return is_new
 
     def take(self, subjects: Iterable[str]) -> SinkRefusedError | None:
         """Return what explains that messages to `subjects` had no effect, or None.
 
-        What was noted of these subjects is forgotten.
+        What was remembered of these subjects is forgotten: it may be permitted the next time.
         """
-        if self.answers_denied:
+        if self.has_answers:
             return _refusal("subscribing to _INBOX.>")
         shown = {place.lower(): place for place in map(_place, subjects)}
         denied = self._places & shown.keys()

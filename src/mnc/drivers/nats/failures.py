@@ -19,6 +19,9 @@ from mnc.errors import (
 
 __all__ = ["describe", "is_vague", "translated"]
 
+_EMPTY = "empty response"
+"""How nats-py names a connection that the server closed before its greeting."""
+
 _WORDS_MAX_CHARS = 120
 
 _WRONG_NAME = {62, 64}
@@ -37,6 +40,7 @@ def describe(
     `greeting` tells that the server was reached and nobody is logged in yet; `login` is the setting
     that says how to.
     """
+    words = _said(error)
     match error:
         case ConfigError():
             text = str(error)
@@ -54,7 +58,9 @@ def describe(
             text = "connection refused"
         case OSError():
             text = (error.strerror or "can't connect").lower()
-        case nats.errors.Error() if words := _said(error):
+        case nats.errors.Error() if words.startswith(_EMPTY):
+            text = _no_greeting(handshake_first=handshake_first)
+        case nats.errors.Error() if words:
             text = _refused(words, login) if "auth" in words else words
         case _:
             text = type(error).__name__
@@ -95,7 +101,8 @@ def _said(error: Exception) -> str:
     """Return what a server said, in lower case, or nothing when the words are not a server's."""
     if type(error) is not nats.errors.Error:
         return ""
-    return str(error).removeprefix("nats: ").strip("'").lower()[:_WORDS_MAX_CHARS]
+    words = str(error).removeprefix("nats: ").strip("'").lower()
+    return words.partition('"')[0][:_WORDS_MAX_CHARS]  # a subject stands in quotes
 
 
 def _refused(words: str, login: str | None) -> str:
@@ -113,7 +120,7 @@ def _no_greeting(*, handshake_first: bool) -> str:
         if handshake_first
         else "set NATS_TLS_HANDSHAKE_FIRST=true if it has handshake_first"
     )
-    return f"timed out waiting for the server's greeting: {hint}"
+    return f"no greeting from the server: {hint}"
 
 
 def _tls_problem(error: ssl.SSLError, *, handshake_first: bool) -> str:

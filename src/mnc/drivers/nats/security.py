@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import nats.errors
-from nats.aio.client import Client, RawCredentials
+from nats.aio.client import Client, RawCredentials, Srv
 
 from mnc.config import NatsSecurity
 from mnc.config.files import read_text, shown_path
@@ -24,11 +24,15 @@ __all__ = ["SecureClient", "connect_options", "demands_tls", "login_in_use"]
 
 
 class SecureClient(Client):
-    """nats-py's client, which by itself would talk without TLS to a server that has none."""
+    """nats-py's client, with two of its faults mended.
 
-    def __init__(self, *, demands_tls: bool) -> None:
+    By itself it would log in without TLS at a server that has none, whatever the URL says, and it
+    forgets to close the connection of an attempt to reconnect that failed.
+    """
+
+    def __init__(self, servers: Sequence[str], security: NatsSecurity) -> None:
         super().__init__()
-        self._demands_tls = demands_tls
+        self._demands_tls = demands_tls(servers, security)
 
     def _connect_command(self) -> bytes:
         """Build the first message, which has the credentials: the last moment to stop it."""
@@ -36,6 +40,12 @@ class SecureClient(Client):
         if self._demands_tls and not has_tls:
             raise nats.errors.SecureConnWantedError
         return super()._connect_command()
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        """Open another connection."""
+        if self._transport:
+            self._transport.close()  # type: ignore[no-untyped-call] # nats-py's has no types
+        await super()._connect_to_server(s)
 
 
 def connect_options(servers: Sequence[str], security: NatsSecurity) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import nats.errors
 import structlog
@@ -24,14 +24,9 @@ from nats.aio.msg import Msg
 from trio_util import AsyncValue
 
 from mnc.config import NatsSecurity
-from mnc.drivers.nats.denials import Denials
+from mnc.drivers.nats.denials import Denials, denied_place
 from mnc.drivers.nats.failures import describe, is_vague, translated
-from mnc.drivers.nats.security import (
-    SecureClient,
-    connect_options,
-    demands_tls,
-    login_in_use,
-)
+from mnc.drivers.nats.security import SecureClient, connect_options, login_in_use
 from mnc.errors import (
     ConfigError,
     OutcomeUnknownError,
@@ -190,7 +185,7 @@ class NatsSession:
 
         To be asked when there was no answer, or one that says that a batch is incomplete.
         """
-        if self._denials.answers_denied:
+        if self._denials.has_answers:
             # nats-py subscribes once for each client, and would not when it is permitted again.
             self._scope.cancel()
         return self._denials.take(subjects)
@@ -202,14 +197,20 @@ class NatsSession:
 
     async def _run_client(self, loop: trio_asyncio.TrioEventLoop) -> None:
         """Connect a new client and keep it until it is closed for good, or of no use."""
-        client = SecureClient(demands_tls=demands_tls(self._servers, self._security))
+        try:
+            options = connect_options(self._servers, self._security)
+        except ConfigError as error:  # a file has changed since the start, or is being written
+            self._note(error)
+            await trio.sleep(_RETRY_S)
+            return
+        client = SecureClient(self._servers, self._security)
         self._client = client
         self._outage = asyncio.Event()
         with trio.CancelScope() as self._scope:
             try:
-                await self._connect(client, loop)
+                await self._connect(client, options, loop)
                 await trio.sleep_forever()
-            except (ConfigError, OSError, nats.errors.Error) as error:
+            except (OSError, nats.errors.Error) as error:
                 self._note(error)
                 await trio.sleep(_RETRY_S)
             finally:
@@ -220,9 +221,11 @@ class NatsSession:
                 with trio.move_on_after(_CLOSE_S, shield=True):
                     await trio_asyncio.aio_as_trio(client.close, loop=loop)()
 
-    async def _connect(self, client: Client, loop: trio_asyncio.TrioEventLoop) -> None:
+    async def _connect(
+        self, client: Client, options: Mapping[str, Any], loop: trio_asyncio.TrioEventLoop
+    ) -> None:
         await trio_asyncio.aio_as_trio(client.connect, loop=loop)(
-            **connect_options(self._servers, self._security),
+            **options,
             name=self._name,
             max_reconnect_attempts=-1,
             reconnect_time_wait=_RECONNECT_WAIT_S,
@@ -232,7 +235,7 @@ class NatsSession:
             pending_size=0,  # fail at once while disconnected: nothing goes out late
             skip_subject_validation=True,  # subjects are valid by construction
             error_cb=partial(self._on_error, client),
-            disconnected_cb=partial(self._on_disconnected, client),
+            disconnected_cb=self._on_disconnected,
             reconnected_cb=self._on_reconnected,
             closed_cb=partial(self._on_closed, client),
         )
@@ -241,17 +244,17 @@ class NatsSession:
     # --- callbacks: on the asyncio side; they must not raise ------------------------------------
 
     async def _on_error(self, client: Client, error: Exception) -> None:
-        if denied := self._denials.note(error):
-            self._log.warning("nats.permission_denied", subject=denied)
+        place = denied_place(error)
+        if place is not None:
+            if self._denials.add(place):
+                self._log.warning("nats.permission_denied", subject=place)
             return
         if client.is_connecting:
             deadline = trio.current_time() + _UNWELCOME_S
             self._scope.deadline = min(self._scope.deadline, deadline)
         self._note(error, greeting=client.is_connecting)
 
-    async def _on_disconnected(self, client: Client) -> None:
-        if client.last_error is not None:
-            self._note(client.last_error)
+    async def _on_disconnected(self) -> None:
         if self._connected.value:
             self._log.warning("nats.disconnected", error=self._last_error)
         self._connected.value = False
@@ -268,6 +271,8 @@ class NatsSession:
 
     async def _on_closed(self, client: Client) -> None:
         if client is self._client:  # by the server, and not at the end of `_run_client`
+            if client.last_error is not None:
+                self._note(client.last_error)
             self._log.warning("nats.client_closed", error=self._last_error)
             self._scope.cancel()
 
