@@ -100,7 +100,20 @@ async def test_streams_are_kept_apart(stores: StoreHarness) -> None:
     assert await stores.store("other").load(NAMESPACE) is None
 
 
-async def test_a_cancelled_save_is_done_or_not(stores: StoreHarness) -> None:
+@pytest.mark.parametrize("steps", range(4))
+async def test_an_abandoned_save_does_no_harm(stores: StoreHarness, steps: int) -> None:
+    """A save that is cancelled midway may still happen, and never replaces a later one."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stores.store().save, NAMESPACE, checkpoint(1, stream_seq=1))
+        for _ in range(steps):
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert await stores.store().load(NAMESPACE) in (None, checkpoint(1, stream_seq=1))
+    await stores.store().save(NAMESPACE, checkpoint(2, stream_seq=2))
+    assert await stores.store().load(NAMESPACE) == checkpoint(2, stream_seq=2)
+
+
+async def test_a_call_cancelled_early_does_nothing(stores: StoreHarness) -> None:
     """Cancelled before it begins, a call does nothing, and the store stays usable."""
     store = stores.store()
     with trio.CancelScope() as scope:

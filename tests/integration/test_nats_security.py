@@ -444,6 +444,21 @@ async def test_a_missing_permission_is_named_and_noticed_when_granted(
     await connector.store(2)
 
 
+async def test_the_documented_permissions_are_enough(
+    start_own_nats: StartNatsServer, connect: Connect
+) -> None:
+    """A user with what docs/settings.md asks for, and no more, stores events."""
+    permissions = """
+        publish: ["cs.>", "cs_position.>", "$JS.API.STREAM.*.cs", "$JS.API.STREAM.MSG.GET.cs"]
+        subscribe: ["_INBOX.>"]
+    """
+    user = f"{{ user: mnc, password: secret, permissions: {{ {permissions} }} }}"
+    server = start_own_nats(extra_config=f"authorization {{ users: [ {user} ] }}")
+    connector = await connect(server.url, **_USER)
+    await connector.store(1)
+    await connector.store(2)
+
+
 def _reload(server: NatsServerProcess, config: str) -> None:
     """Let a server read another configuration; return when it has."""
     said = server.log_text().count("Reloaded server configuration")

@@ -94,12 +94,8 @@ class StreamFacts:
     max_messages_per_subject: int = 0
     max_message_bytes: int = 0
     duplicate_window_s: float = 120
-    is_sealed: bool = False
-    is_mirror: bool = False
-    acknowledges: bool = True
-    denies_purge: bool = False
-    persists_late: bool = False
-    """It acknowledges a message BEFORE it is on the disk (`persist_mode: async`)."""
+    obstacle: tuple[str, str] | None = None
+    """Why it can't keep events safely, and the remedy."""
     markers: Mapping[str, Checkpoint] = field(default_factory=dict)
     """The position markers of the watched collections, those that exist."""
 

@@ -87,11 +87,10 @@ def _jetstream(account: AccountFacts) -> Finding:
 def _stream(facts: NatsFacts, account: AccountFacts) -> Iterator[Finding]:
     finding = partial(_finding, check="stream")
     name, stream = facts.stream, account.stream
-    obstacle = None if stream is None else _obstacle(name, stream)
     if stream is None:
         yield finding(level="ok", found=f"{name} does not exist; mnc serve will make it")
-    elif obstacle is not None:
-        found, remedy = obstacle
+    elif stream.obstacle is not None:
+        found, remedy = stream.obstacle
         yield finding(level="problem", found=f"{name} {found}", remedy=remedy)
     elif stream.lacks:
         yield finding(
@@ -109,28 +108,6 @@ def _stream(facts: NatsFacts, account: AccountFacts) -> Iterator[Finding]:
         yield _message_size(name, stream)
         window = duration_text(stream.duplicate_window_s)
         yield _finding(check="duplicate window", level="ok", found=window)
-
-
-def _obstacle(name: str, stream: StreamFacts) -> tuple[str, str] | None:
-    """Return what keeps mnc from using a stream, and what to do about it."""
-    another = "set NATS_STREAM_NAME to a name that no stream has; mnc serve makes it"
-    obstacles = [
-        (stream.is_mirror, "is a mirror of another stream", another),
-        (stream.is_sealed, "is sealed: it takes no message", another),
-        (stream.denies_purge, "denies purging, which position markers can't do without", another),
-        (stream.persists_late, "has persist mode async, which excludes atomic batches", another),
-        (
-            not stream.acknowledges,
-            "acknowledges nothing",
-            f"run: nats stream edit {name} --ack",
-        ),
-        (
-            stream.retention == "interest",
-            "drops what no consumer waits for (retention interest), the position markers too",
-            f"run: nats stream edit {name} --retention limits",
-        ),
-    ]
-    return next(((found, remedy) for is_there, found, remedy in obstacles if is_there), None)
 
 
 def _subjects(facts: NatsFacts, account: AccountFacts) -> Finding:

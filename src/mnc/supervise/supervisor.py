@@ -19,7 +19,14 @@ import trio
 
 from mnc.capture.reader import CaptureObserver, Merge, Reader
 from mnc.capture.route import Route
-from mnc.errors import MncError, Recovery, SourceError
+from mnc.errors import (
+    CheckpointUnavailableError,
+    MncError,
+    Recovery,
+    SinkUnavailableError,
+    SourceError,
+    SourceUnavailableError,
+)
 from mnc.lane import Lane
 from mnc.supervise.policy import RestartPolicy
 from mnc.telemetry.lane import Capturing, LaneTelemetry, Restarting, Starting, Stopped
@@ -28,6 +35,10 @@ __all__ = ["Supervisor", "Workshop"]
 
 _COALESCE_S = 0.5
 """Lanes that are due within this time start together: one change stream instead of many."""
+
+
+_UNREACHABLE = (CheckpointUnavailableError, SinkUnavailableError, SourceUnavailableError)
+"""A server is away: what one collection met, the others would."""
 
 
 class Workshop(Protocol):
@@ -59,6 +70,8 @@ class _Charge:
     due_at: float | None
     """When to start it, on trio's clock; None while it runs or stays down."""
     started_at: float = 0.0
+    failure: MncError | None = None
+    """What ended the last lane."""
     failures: int = 0
     alone: bool = False
     """Whether it starts in a cohort of its own."""
@@ -139,7 +152,7 @@ class Supervisor:
         for name in cohort:
             charge = self._charges[name]
             charge.due_at, charge.started_at, charge.alone = None, now, False
-            charge.telemetry.enter(Starting())
+            charge.telemetry.enter(Starting(after=charge.failure))
         return cohort
 
     async def _run_cohort(self, nursery: trio.Nursery, cohort: Collection[str]) -> None:
@@ -163,10 +176,18 @@ class Supervisor:
             for name in cohort:
                 self._failed(name, error)
             return []
-        lanes = []
+        lanes: list[Lane] = []
+        unreachable: MncError | None = None
         for name in cohort:
+            if unreachable is not None:
+                # Asking again for each of a hundred collections would take minutes.
+                self._failed(name, unreachable)
+                continue
             try:
                 lanes.append(await self._workshop.lane(name, self._charges[name].telemetry))
+            except _UNREACHABLE as error:
+                unreachable = error
+                self._failed(name, error)
             except MncError as error:
                 self._failed(name, error)
         return lanes
@@ -218,6 +239,7 @@ class Supervisor:
     def _failed(self, name: str, error: MncError) -> None:
         """Decide when a collection starts again."""
         charge = self._charges[name]
+        charge.failure = error
         now = trio.current_time()
         charge.failures = self._policy.attempt(
             previous=charge.failures, ran_s=now - charge.started_at

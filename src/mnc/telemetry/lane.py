@@ -28,6 +28,9 @@ It is longer than a broker's restart or a leader election usually takes.
 class Starting:
     """The lane looks for its position, or its change stream is being opened."""
 
+    after: MncError | None = None
+    """What ended its predecessor, if it did not simply start."""
+
 
 @dataclass(frozen=True, slots=True)
 class Capturing:
@@ -85,6 +88,7 @@ class LaneTelemetry:
         self._capturing = metrics.capturing.labels(*labels)
         self._log = structlog.get_logger().bind(collection=str(namespace))
         self._state: LaneState = Starting()
+        self._logged_failure = ""
         self._trouble: tuple[MncError, float] | None = None
         self._checkpoint_trouble: MncError | None = None
         self._counts: Counter[str] = Counter()
@@ -104,11 +108,15 @@ class LaneTelemetry:
             case Starting():
                 self._trouble = None
             case Capturing():
+                self._logged_failure = ""
                 self._log.info("capture.opened")
             case Restarting(error=error, retry_at=retry_at):
                 self._restarts.inc()
                 self._count_error(error)
-                self._log.warning(
+                # Once for each reason: a server that is away for a day must not fill the log.
+                is_new = str(error) != self._logged_failure
+                self._logged_failure = str(error)
+                (self._log.warning if is_new else self._log.debug)(
                     "lane.failed",
                     kind=error.kind,
                     error=str(error),
@@ -175,14 +183,14 @@ class LaneTelemetry:
         now = trio.current_time()
         name = str(self.namespace)
         match self._state:
-            case Starting():
-                return f"{name} is starting"
+            case Starting(after=error):
+                again = "" if error is None else f" again, after: {error}"
+                return f"{name} is starting{again}"
             case Restarting(error=error, retry_at=retry_at):
                 return f"{name} failed, next try in {max(retry_at - now, 0):.1f} s: {error}"
-            case Stopped(error=None):
-                return f"{name} is stopped"
             case Stopped(error=error):
-                return f"{name} is stopped: {error}"
+                why = "" if error is None else f": {error}"
+                return f"{name} is stopped{why}"
             case Capturing():
                 if self._trouble is not None and now - self._trouble[1] > STALLED_AFTER_S:
                     error, since = self._trouble

@@ -108,12 +108,7 @@ def test_each_fact_of_the_account_is_judged(
     ("changes", "check", "level", "said"),
     [
         ({"lacks": ["allow_atomic"]}, "stream", "ok", "add to it: allow_atomic"),
-        ({"is_mirror": True}, "stream", "problem", "mirror"),
-        ({"is_sealed": True}, "stream", "problem", "sealed"),
-        ({"denies_purge": True}, "stream", "problem", "purging"),
-        ({"persists_late": True}, "stream", "problem", "async"),
-        ({"acknowledges": False}, "stream", "problem", "--ack"),
-        ({"retention": "interest"}, "stream", "problem", "--retention limits"),
+        ({"obstacle": ("is sealed", "take another")}, "stream", "problem", "sealed; take"),
         ({"retention": "workqueue"}, "limits", "warning", "cs.>"),
         ({"storage": "memory"}, "storage", "warning", "memory"),
         ({"max_messages": 10, "discard": "old"}, "limits", "warning", "beyond 10 messages"),

@@ -68,4 +68,4 @@ def test_what_a_stream_lacks_is_named() -> None:
         {"config": config, "state": {"messages": 0}}, subjects=_SUBJECTS, markers={}
     )
     assert set(facts.lacks) == {"subject cs_position.*", "allow_atomic", "allow_msg_ttl"}
-    assert not facts.acknowledges
+    assert facts.obstacle is not None

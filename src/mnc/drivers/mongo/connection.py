@@ -37,7 +37,7 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 """Where MONGO_URI says nothing else."""
 
-_SHORT_CALL_S = 10.0
+_SHORT_CALL_S = 5.0
 """The deadline of calls that ask little of the server, the majority's acknowledgement included."""
 
 
@@ -76,7 +76,8 @@ class MongoConnection:
     ) -> _T:
         """Run a short blocking function in a thread; at most eight run at once.
 
-        Its calls to the server have ten seconds altogether; pymongo's errors pass.
+        Its calls to the server, finding one included, have five seconds altogether. Raises
+        pymongo's errors.
 
         Cancellation: returns at once; what was asked for may still happen.
         """

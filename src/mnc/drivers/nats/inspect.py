@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from mnc.drivers.nats.replies import STREAM_NOT_FOUND, error_code, parse_reply, raise_error
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream import MINIMUM_SERVER, JetStream
-from mnc.drivers.nats.stream_config import amended_config, covers
+from mnc.drivers.nats.stream_config import amended_config, covers, obstacle
 from mnc.encode.subject import encode_name, marker_subject, stream_subjects
 from mnc.errors import SinkError, SinkUnavailableError
 from mnc.model import Checkpoint
@@ -196,11 +196,7 @@ def stream_facts(
         max_messages_per_subject=_limit(config["max_msgs_per_subject"]),
         max_message_bytes=_limit(config["max_msg_size"]),
         duplicate_window_s=config.get("duplicate_window", 0) / _NS,
-        is_sealed=config["sealed"],
-        is_mirror="mirror" in config,
-        acknowledges=not config.get("no_ack", False),
-        denies_purge=config["deny_purge"],
-        persists_late=config.get("persist_mode") == "async",
+        obstacle=obstacle(config),
         markers=markers,
     )
 

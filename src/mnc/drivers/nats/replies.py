@@ -30,13 +30,13 @@ _FENCE = {10071}
 _DUPLICATE = {10201, 10158}
 """A message id of the batch is stored already."""
 
-_FULL = {10077, 10023, 10047, 10076, 10002}
+_FULL = {10077, 10023, 10047, 10002}
 """Storing failed for want of room: the stream's limits, the account's, or the server's."""
 
 _TOO_LARGE = {10054}
 """Over the stream's `max_msg_size`."""
 
-_BUSY = {10164, 10176, 10199, 10210, 10211, 10008, 10009, 10074}
+_BUSY = {10164, 10176, 10199, 10210, 10211, 10008, 10009}
 """Another write is in flight, the batch went stale or was displaced, or there is no leader now."""
 
 _REMEDIES = {

@@ -23,7 +23,7 @@ from mnc.drivers.nats.replies import (
     raise_error,
 )
 from mnc.drivers.nats.session import NatsSession
-from mnc.drivers.nats.stream_config import amended_config, new_config
+from mnc.drivers.nats.stream_config import amended_config, new_config, obstacle
 from mnc.errors import (
     OutcomeUnknownError,
     PayloadTooLargeError,
@@ -84,6 +84,9 @@ class JetStream:
             raise_error(reply, stream=self._stream)
             found_config = reply["config"]
             assert isinstance(found_config, dict)  # noqa: S101 - JetStream's own format
+            if blocked := obstacle(found_config):
+                problem, remedy = blocked
+                raise SinkRefusedError(f"stream {self._stream} {problem}", remedy=remedy)
             config = amended_config(found_config, self._subjects)
             verb = "UPDATE"
         if config is None:
@@ -96,7 +99,7 @@ class JetStream:
         except SinkRefusedError as error:
             raise SinkRefusedError(
                 f"can't {verb.lower()} {error.message}",
-                remedy=f"an operator can: {_command(verb, config)}",
+                remedy=error.remedy or f"an operator can: {_command(verb, config)}",
                 code=error.code,
             ) from error
 

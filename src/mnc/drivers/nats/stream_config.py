@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["REQUIRED_FLAGS", "amended_config", "covers", "new_config"]
+__all__ = ["REQUIRED_FLAGS", "amended_config", "covers", "new_config", "obstacle"]
 
 REQUIRED_FLAGS = ("allow_atomic", "allow_rollup_hdrs", "allow_msg_ttl")
 """Atomic batches; markers that replace their predecessor; markers that outlive `max_age`."""
@@ -44,6 +44,40 @@ def amended_config(
         if not config.get(flag):
             amended[flag] = True
     return None if amended == dict(config) else amended
+
+
+def obstacle(config: Mapping[str, object]) -> tuple[str, str] | None:
+    """Return why a stream can't keep events safely, and the remedy; None when it can.
+
+    These are an operator's choices, which are never changed from here.
+    """
+    name = config["name"]
+    another = "set NATS_STREAM_NAME to a name that no stream has; mnc serve makes it"
+    obstacles = [
+        ("mirror" in config, "is a mirror of another stream", another),
+        (config.get("sealed"), "is sealed: it takes no message", another),
+        (
+            config.get("deny_purge"),
+            "denies purging, which position markers can't do without",
+            another,
+        ),
+        (
+            config.get("persist_mode") == "async",
+            "has persist mode async, which excludes atomic batches",
+            another,
+        ),
+        (
+            config.get("no_ack"),
+            "acknowledges nothing",
+            f"run: nats stream edit {name} --ack",
+        ),
+        (
+            config.get("retention") == "interest",
+            "drops what no consumer waits for (retention interest), the position markers too",
+            f"run: nats stream edit {name} --retention limits",
+        ),
+    ]
+    return next(((found, remedy) for is_there, found, remedy in obstacles if is_there), None)
 
 
 def covers(pattern: str, subject: str) -> bool:

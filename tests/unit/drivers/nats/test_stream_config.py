@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnc.drivers.nats.stream_config import REQUIRED_FLAGS, amended_config, covers, new_config
+from mnc.drivers.nats.stream_config import (
+    REQUIRED_FLAGS,
+    amended_config,
+    covers,
+    new_config,
+    obstacle,
+)
 from mnc.encode.subject import stream_subjects
 
 _SUBJECTS = stream_subjects("cs")
@@ -129,3 +135,28 @@ def test_a_stream_without_subjects_gets_them(subjects: str | None) -> None:
     amended = amended_config(config, _SUBJECTS)
     assert amended is not None
     assert amended["subjects"] == list(_SUBJECTS)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"mirror": {"name": "other"}}, "mirror"),
+        ({"sealed": True}, "sealed"),
+        ({"deny_purge": True}, "purging"),
+        ({"persist_mode": "async"}, "async"),
+        ({"no_ack": True}, "--ack"),
+        ({"retention": "interest"}, "--retention limits"),
+    ],
+)
+def test_a_stream_that_would_lose_events_is_an_obstacle(
+    chosen: dict[str, object], said: str
+) -> None:
+    """What an operator chose that breaks fences or markers is told with its remedy."""
+    found = obstacle({**new_config("cs", ["cs.*.*.*"]), **chosen})
+    assert found is not None
+    assert said in "; ".join(found)
+
+
+def test_a_new_stream_is_no_obstacle() -> None:
+    """What mnc makes itself, it can use."""
+    assert obstacle(new_config("cs", ["cs.*.*.*"])) is None
