@@ -52,8 +52,9 @@ class ConnectorProcess:
     def log(self, event: str) -> Sequence[Mapping[str, Any]]:
         """Return the log lines of one event so far, the oldest first."""
         lines = self._log_path.read_text().splitlines(keepends=True)
-        complete = (json.loads(line) for line in lines if line.endswith("\n"))
-        return [line for line in complete if line["event"] == event]
+        # The last line may be half written, and an error for the terminal is no JSON.
+        complete = [line for line in lines if line.startswith("{") and line.endswith("\n")]
+        return [line for line in map(json.loads, complete) if line["event"] == event]
 
     def wait_for_log(
         self, event: str, *, timeout_s: float = _START_TIMEOUT_S

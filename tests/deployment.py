@@ -20,7 +20,7 @@ from tests.writer import MakeId, Writer, plain_id
 
 from mnc.embedded.servers import MongodProcess, NatsServerProcess
 
-__all__ = ["COLLECTIONS", "Deploy", "Deployment", "deploy"]
+__all__ = ["COLLECTIONS", "DUPLICATE_WINDOW_S", "Deploy", "Deployment", "deploy"]
 
 COLLECTIONS = ("users", "movies")
 
@@ -30,6 +30,7 @@ DUPLICATE_WINDOW_S = 0.1
 """So short that the stream's memory of message ids hides no error."""
 
 _COMPLETE_S = 60.0
+"""How long the stream may take to hold what was written; a lane may rest for half of it."""
 
 
 class Deployment:
@@ -79,18 +80,18 @@ class Deployment:
         """The database, to write to by hand."""
         return self.client[self.database]
 
-    def start(self, **settings: str) -> ConnectorProcess:
+    def start(self) -> ConnectorProcess:
         """Start a connector."""
         connector = ConnectorProcess(
-            {**self._settings, **settings},
+            self._settings,
             log_path=self._folder / f"{self.database}-{len(self._connectors)}.log",
         )
         self._connectors.append(connector)
         return connector
 
-    def start_ready(self, **settings: str) -> ConnectorProcess:
+    def start_ready(self) -> ConnectorProcess:
         """Start a connector and wait until it watches all collections."""
-        connector = self.start(**settings)
+        connector = self.start()
         connector.wait_ready()
         return connector
 

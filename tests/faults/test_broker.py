@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 from tests.deployment import Deploy
 from tests.servers import StartNatsServer
+from tests.soak import SOAK
 from tests.waiting import wait_until
 
 from mnc.embedded.servers import NatsServerProcess
-
-SOAK = (pytest.mark.soak, pytest.mark.timeout(1800))
 
 STALL_S = 5
 """After how long without publishing the connector says that it isn't ready."""

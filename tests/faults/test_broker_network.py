@@ -13,12 +13,14 @@ from tests.deployment import Deploy, Deployment
 from tests.injection.addresses import nats_url
 from tests.injection.faults import (
     BOTH_WAYS,
+    ONE_WAY,
     Cut,
     Delay,
     Heal,
     Hold,
     LinkFault,
     Refuse,
+    Strand,
     Swallow,
     Throttle,
 )
@@ -37,55 +39,72 @@ STALL_S = 5
 BULK = 200
 TEXT_BYTES = 700
 BATCH_BYTES = BULK * (TEXT_BYTES + 600)
-"""More than `BULK` documents with so much text take on the way, as events of one batch."""
+"""More than so many documents with so much text take on the way, as the events of one batch."""
 
 ACK_BYTES = 120
 """About what an acknowledgement takes on the way."""
 
+Draw = Callable[[random.Random], LinkFault]
 
-def mid_batch(rng: random.Random) -> LinkFault:
+
+def mid_batch(rng: random.Random) -> Cut:
+    """Cut on the way to the server, most likely in a batch."""
     reset = rng.random() < 0.5
     return Cut(after_bytes=rng.randrange(BATCH_BYTES), direction="to_server", reset=reset)
 
 
-def mid_ack(rng: random.Random) -> LinkFault:
+def mid_ack(rng: random.Random) -> Cut:
+    """Cut on the way back, most likely in an acknowledgement."""
     reset = rng.random() < 0.5
     return Cut(after_bytes=rng.randrange(ACK_BYTES), direction="to_client", reset=reset)
 
 
-def refused(_: random.Random) -> LinkFault:
-    return Refuse()
+def refused(_: random.Random) -> Refuse:
+    """End as a server does that is away for a while."""
+    return Refuse(cut=True)
 
 
-def held(rng: random.Random) -> LinkFault:
-    return Hold(directions=rng.choice((BOTH_WAYS, ("to_server",), ("to_client",))))
+def held(rng: random.Random) -> Hold:
+    """Hold one way or both."""
+    return Hold(directions=rng.choice((BOTH_WAYS, *ONE_WAY)))
 
 
-def swallowed(rng: random.Random) -> LinkFault:
-    return Swallow(directions=rng.choice((BOTH_WAYS, ("to_server",), ("to_client",))))
+def swallowed(rng: random.Random) -> Swallow:
+    """Swallow one way or both."""
+    return Swallow(directions=rng.choice((BOTH_WAYS, *ONE_WAY)))
 
 
-def delayed(rng: random.Random) -> LinkFault:
+def stranded(_: random.Random) -> Strand:
+    """Forget the connection."""
+    return Strand()
+
+
+def delayed(rng: random.Random) -> Delay:
+    """Take a longer way."""
     delay_s = rng.uniform(0.01, 0.3)
     return Delay(delay_s=delay_s, jitter_s=rng.uniform(0, delay_s))
 
 
-def throttled(rng: random.Random) -> LinkFault:
+def throttled(rng: random.Random) -> Throttle:
+    """Take a narrow way."""
     return Throttle(bytes_per_s=rng.uniform(20_000, 500_000))
 
 
-def kind(draw: Callable[[random.Random], LinkFault], lasts_s: tuple[float, float]) -> FaultKind:
-    return FaultKind(target="link", draw=draw, lasts_s=lasts_s, end=Heal())
+def kind(draw: Draw, *lasts_s: float) -> FaultKind:
+    """Return a kind of fault of the link that lasts from so long to so long."""
+    shortest_s, longest_s = lasts_s
+    return FaultKind(target="link", draw=draw, lasts_s=(shortest_s, longest_s), end=Heal())
 
 
 KINDS = (
-    kind(mid_batch, (0.1, 1.0)),
-    kind(mid_ack, (0.1, 1.0)),
-    kind(refused, (0.1, 1.0)),
-    kind(held, (0.1, 5.0)),
-    kind(swallowed, (0.1, 5.0)),
-    kind(delayed, (0.5, 3.0)),
-    kind(throttled, (0.5, 3.0)),
+    kind(mid_batch, 0.1, 1),
+    kind(mid_ack, 0.1, 1),
+    kind(refused, 0.1, 1),
+    kind(held, 0.1, 5),
+    kind(swallowed, 0.1, 5),
+    kind(stranded, 0.1, 5),
+    kind(delayed, 0.5, 3),
+    kind(throttled, 0.5, 3),
 )
 
 
@@ -101,23 +120,24 @@ def deploy_behind(link: ThreadedProxy, deploy: Deploy) -> Deployment:
     return deploy(NATS_SERVER_URL=nats_url(link.port), NATS_ACK_TIMEOUT_S="1")
 
 
-def insert_bulk(deployment: Deployment) -> int:
+def insert_bulk(deployment: Deployment, *, documents: int = BULK, text: int = TEXT_BYTES) -> int:
     """Insert what makes a large batch for each collection; return the number of events."""
     for name in deployment.collections:
-        deployment.db[name].insert_many({"text": "x" * TEXT_BYTES} for _ in range(BULK))
-    return BULK * len(deployment.collections)
+        deployment.db[name].insert_many({"text": "x" * text} for _ in range(documents))
+    return documents * len(deployment.collections)
+
+
+def wait_for_cut(link: ThreadedProxy, number: int) -> None:
+    """Wait until the cut of this number has happened."""
+    wait_until(
+        lambda: link.statistics().cuts == number, timeout_s=20, what=f"cut {number} to happen"
+    )
 
 
 @pytest.mark.parametrize("draw", [mid_batch, mid_ack])
-@pytest.mark.parametrize(
-    ("seed", "cuts"), [(1, 10), *(pytest.param(seed, 100, marks=SOAK) for seed in (2, 3))]
-)
+@pytest.mark.parametrize(("seed", "cuts"), [(1, 10), pytest.param(2, 100, marks=SOAK)])
 def test_cuts_leave_the_stream_exact(
-    deploy: Deploy,
-    link: ThreadedProxy,
-    draw: Callable[[random.Random], LinkFault],
-    seed: int,
-    cuts: int,
+    deploy: Deploy, link: ThreadedProxy, draw: Draw, seed: int, cuts: int
 ) -> None:
     """A connection may break at any byte of a batch or of its acknowledgement.
 
@@ -133,11 +153,7 @@ def test_cuts_leave_the_stream_exact(
             print(f"{number} of {cuts}: {cut}")  # noqa: T201 - pytest shows it with a failure
             link.inject(cut)
             bulk_events += insert_bulk(deployment)
-            wait_until(
-                lambda number=number: link.statistics().cuts == number,
-                timeout_s=20,
-                what=f"{cut} to happen",
-            )
+            wait_for_cut(link, number)
     deployment.finish(writer.events + bulk_events)
     assert connector.log("publish.retrying")
     if draw is mid_ack:
@@ -147,10 +163,10 @@ def test_cuts_leave_the_stream_exact(
 @pytest.mark.parametrize(
     "fault",
     [
-        Hold(directions=("to_server",)),
         Hold(directions=("to_client",)),
         Swallow(directions=("to_server",)),
-        Swallow(directions=("to_client",)),
+        pytest.param(Hold(directions=("to_server",)), marks=SOAK),
+        pytest.param(Swallow(directions=("to_client",)), marks=SOAK),
     ],
     ids=str,
 )
@@ -199,6 +215,10 @@ def test_throttled_link_costs_time_alone(deploy: Deploy, link: ThreadedProxy) ->
     assert not connector.log("lane.failed")
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="a batch that takes longer than a ping or an ack may is sent again and again, whole",
+)
 def test_large_batch_gets_through_a_slow_link(deploy: Deploy, link: ThreadedProxy) -> None:
     """A link that needs longer for a batch than an acknowledgement may take is slow, not stuck."""
     deployment = deploy_behind(link, deploy)
@@ -207,8 +227,42 @@ def test_large_batch_gets_through_a_slow_link(deploy: Deploy, link: ThreadedProx
     events = insert_bulk(deployment) + insert_bulk(deployment)
     wait_until(
         lambda: connector.counted("events_published") == events,
-        timeout_s=4 * BATCH_BYTES / 100_000,
+        timeout_s=10 + 2 * events * BATCH_BYTES / BULK / 100_000,
         what="the batches to get through",
+    )
+    deployment.finish(events)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="nats-py waits until it has flushed a dead connection before it makes another",
+)
+def test_dead_connection_with_unsent_bytes_is_given_up(deploy: Deploy, link: ThreadedProxy) -> None:
+    """When the broker's machine is lost and another takes its address, the connector goes there.
+
+    Bytes that the old connection will never take hold nothing up. They have to be more than the
+    kernel's buffers hold, so all acknowledgements come late and let large batches form.
+    """
+    deployment = deploy_behind(link, deploy)
+    connector = deployment.start_ready()
+    link.inject(Delay(delay_s=0.5, directions=("to_client",)))
+    link.inject(Throttle(bytes_per_s=8_000_000, directions=("to_server",)))
+    events = insert_bulk(deployment, documents=2000, text=8000)
+    wait_until(
+        lambda: connector.counted("events_published") > 0, timeout_s=20, what="a first batch"
+    )
+    sent = link.statistics().bytes_to_server
+    wait_until(
+        lambda: link.statistics().bytes_to_server > sent + 500_000,
+        timeout_s=20,
+        what="large batches to be on the way",
+    )
+    link.inject(Strand())
+    published = connector.counted("events_published")
+    wait_until(
+        lambda: connector.counted("events_published") > published + 500,
+        timeout_s=15,
+        what="events to be published through another connection",
     )
     deployment.finish(events)
 
@@ -216,21 +270,18 @@ def test_large_batch_gets_through_a_slow_link(deploy: Deploy, link: ThreadedProx
 @pytest.mark.parametrize(
     ("kinds", "seed", "faults"),
     [
-        (KINDS, 1, 10),
-        *(
-            pytest.param((each,), 2, 20, marks=SOAK, id=f"{each.draw.__name__}-2-20")
-            for each in KINDS
-        ),
-        *(pytest.param(KINDS, seed, 100, marks=SOAK) for seed in (3, 4)),
+        pytest.param(KINDS, 1, 8, id="all"),
+        *(pytest.param((each,), 2, 20, id=each.draw.__name__, marks=SOAK) for each in KINDS),
+        *(pytest.param(KINDS, seed, 100, id=f"all {seed}", marks=SOAK) for seed in (3, 4)),
     ],
 )
 def test_faults_at_random_times_leave_the_stream_exact(
     deploy: Deploy, link: ThreadedProxy, kinds: Sequence[FaultKind], seed: int, faults: int
 ) -> None:
     """Whatever the network does, and when, no event is lost, doubled or misplaced."""
+    script = generate(kinds, seed=seed, faults=faults)
     deployment = deploy_behind(link, deploy)
     connector = deployment.start_ready()
-    script = generate(kinds, seed=seed, faults=faults)
     with deployment.writer(seed=seed) as writer:
         play(script, {"link": link}, wait=connector.run_for)
         connector.wait_ready(timeout_s=20)

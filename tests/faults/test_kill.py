@@ -6,8 +6,7 @@ import random
 
 import pytest
 from tests.deployment import Deploy
-
-SOAK = (pytest.mark.soak, pytest.mark.timeout(1800))
+from tests.soak import SOAK
 
 
 @pytest.mark.parametrize(

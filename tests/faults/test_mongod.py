@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from tests.deployment import Deploy, Deployment
 from tests.servers import StartMongod
+from tests.soak import SOAK
 from tests.waiting import wait_until
-
-SOAK = (pytest.mark.soak, pytest.mark.timeout(1800))
 
 Kill = Callable[[Deployment, dict[str, Any]], object]
 

@@ -34,7 +34,7 @@ def test_sigterm_in_a_backlog_drains_what_was_captured(deploy: Deploy) -> None:
 def test_sigterm_while_the_broker_is_away_ends_in_time(
     deploy: Deploy, start_own_nats: StartNatsServer, signals: int
 ) -> None:
-    """What can't be drained is left at the deadline, or at once at a second signal, and not lost."""
+    """What can't be drained is left at the deadline, or at a second signal, and is not lost."""
     server = start_own_nats()
     timeout_s = 2 if signals == 1 else 60
     deployment = deploy(nats_server=server, SHUTDOWN_TIMEOUT_S=str(timeout_s))

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 __all__ = [
     "BOTH_WAYS",
+    "ONE_WAY",
     "Cut",
     "Delay",
     "Direction",
@@ -34,6 +35,8 @@ Direction = Literal["to_server", "to_client"]
 """Which way bytes go: the client is who opened the connection."""
 
 BOTH_WAYS: tuple[Direction, ...] = ("to_server", "to_client")
+
+ONE_WAY: tuple[tuple[Direction, ...], ...] = (("to_server",), ("to_client",))
 
 
 # --- faults of a link -------------------------------------------------------------------------
@@ -103,6 +106,9 @@ class Cut:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refuse:
     """New connections are refused; those that exist go on."""
+
+    cut: bool = False
+    """Those that exist end too, as when the server has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,10 @@ from typing import Any
 import nats
 from tests.jetstream import ask_jetstream
 
-__all__ = ["Operator"]
+__all__ = ["Operator", "Undo"]
 
 Undo = Callable[[], None]
+"""Takes back what was done."""
 
 
 class Operator:
@@ -33,7 +34,7 @@ class Operator:
         """Change settings of the stream."""
         config = self.info()["config"]
         self._ask("STREAM.UPDATE", {**config, **settings})
-        before = {name: config[name] for name in settings}
+        before = {name: config.get(name) for name in settings}  # null is the default
         return lambda: self._restore(before)
 
     def purge(self) -> None:

@@ -136,6 +136,8 @@ class Proxy:
                     connection.passable.value = False
             case Refuse():
                 self._close_listener()
+                if fault.cut:
+                    self._cut(Cut())
             case Heal():
                 self._heal(fault.directions)
             case _:

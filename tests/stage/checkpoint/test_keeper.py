@@ -75,6 +75,36 @@ async def test_the_first_position_is_written_at_once() -> None:
 
 
 @virtual_time
+async def test_a_position_after_a_quiet_while_is_written_at_once() -> None:
+    """A keeper that has nothing to do waits for the next position and not for its interval."""
+    store = _Watched()
+    keeper = _keeper(store)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        for number in range(1, 10):
+            await trio.sleep(10 + number / 10)
+            keeper.advance(checkpoint(number, stream_seq=number))
+            await trio.sleep(0.01)
+            assert store.tokens[-1] == number
+        nursery.cancel_scope.cancel()
+
+
+@virtual_time
+async def test_a_position_that_comes_during_a_write_is_written_next() -> None:
+    """What is noted while a write is in flight isn't taken for written with it."""
+    store = _Watched(latency_s=5.0)
+    keeper = _keeper(store)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        keeper.advance(checkpoint(1, stream_seq=1))
+        await trio.sleep(1)
+        keeper.advance(checkpoint(2, stream_seq=2))
+        await trio.sleep(60)
+        nursery.cancel_scope.cancel()
+    assert store.tokens == [1, 2]
+
+
+@virtual_time
 async def test_writes_keep_to_the_interval_and_to_the_newest() -> None:
     """However fast positions come, one is written an interval, and each time the newest."""
     store = _Watched()

@@ -128,7 +128,8 @@ async def test_a_batch_that_never_arrives_is_sent_again() -> None:
 
 @pytest.mark.parametrize("duplicate_window_s", [0.0, 120.0])
 @pytest.mark.parametrize(
-    "after_s", [0.5, 0.9995, 1.0, 1.0005, 1.001, 1.03, 1.05, 1.0505, 1.051, 1.06, 2.2, 5.0, 300.0]
+    "after_s",
+    [0.5, 0.9995, 1.0, 1.0005, 1.001, 1.01, 1.02, 1.03, 1.05, 1.0505, 1.051, 1.06, 2.2, 5.0, 300.0],
 )
 @virtual_time
 async def test_a_batch_that_is_stored_late_is_stored_once(
@@ -147,6 +148,17 @@ async def test_a_batch_that_is_stored_late_is_stored_once(
     await publisher.publish(events(6, 6))
     assert stream.events == events(1, 6)
     assert publisher.reached == stream.marker(_MARKER)
+
+
+@virtual_time
+async def test_a_batch_that_lands_before_the_next_attempt_is_found() -> None:
+    """An attempt that loses its fence to the publisher's own late batch is no reason to give up."""
+    stream, observer = await _stream(stored_after(1.01), duplicate_window_s=0), RecordingObserver()
+    publisher = _publisher(stream, observer=observer)
+    await publisher.publish(events(1, 3))
+    assert [type(error) for error in observer.retries] == [OutcomeUnknownError, FenceLostError]
+    assert observer.recoveries == events(1, 3)
+    assert stream.events == events(1, 3)
 
 
 @virtual_time
