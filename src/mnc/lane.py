@@ -9,6 +9,8 @@ flight, the next collects. A lane that fails is dropped as a whole; its successo
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import trio
 
 from mnc.capture.ports import ChangeSource
@@ -21,13 +23,16 @@ from mnc.model import Checkpoint, Epoch, Namespace, Position, StreamSeq
 from mnc.publish.ports import StreamPort
 from mnc.publish.publisher import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Publisher
 
-__all__ = ["Lane", "acquire"]
+__all__ = ["Lane", "LaneObserver", "acquire"]
 
 _IDLE_PROGRESS_S = 10.0
 """How often the position of a quiet collection moves on.
 
 A token document is itself an entry in the oplog: much more often, and the writes feed themselves.
 """
+
+_FIRST_LOOK_S = 1.0
+"""When a new lane is first seen to have nothing left to store: earlier trouble is over then."""
 
 
 async def acquire(
@@ -56,6 +61,14 @@ async def acquire(
     return await store.create(namespace, Checkpoint(position=now, stream_seq=StreamSeq(0)))
 
 
+class LaneObserver(CheckpointObserver, Protocol):
+    """Hears what a lane does."""
+
+    def settled(self) -> None:
+        """Hear that everything that was captured is stored."""
+        ...
+
+
 class Lane:
     """Move one collection's events from its route into the stream.
 
@@ -68,12 +81,12 @@ class Lane:
         route: Route,
         publisher: Publisher,
         keeper: CheckpointKeeper,
-        checkpoints: CheckpointObserver,
+        observer: LaneObserver,
     ) -> None:
         self.route = route
         self._publisher = publisher
         self._keeper = keeper
-        self._checkpoints = checkpoints
+        self._observer = observer
 
     async def run(self) -> None:
         """Run until the route ends; then everything that was delivered is stored.
@@ -94,7 +107,7 @@ class Lane:
         try:
             await self._keeper.flush()
         except CheckpointError as error:
-            self._checkpoints.checkpoint_failed(error)
+            self._observer.checkpoint_failed(error)
         if failure is not None:
             raise failure
 
@@ -109,9 +122,14 @@ class Lane:
 
     async def _note_idle_progress(self) -> None:
         """Move the checkpoint of a quiet collection on, so that its position never ages out."""
+        delay_s = _FIRST_LOOK_S
         while True:
-            await trio.sleep(_IDLE_PROGRESS_S)
+            await trio.sleep(delay_s)
+            delay_s = _IDLE_PROGRESS_S
+            if not self.route.is_settled:
+                continue
+            self._observer.settled()
             reached, frontier = self._publisher.reached, self.route.frontier
-            if self.route.is_settled and frontier > reached.position.token:
+            if frontier > reached.position.token:
                 position = Position(token=frontier, epoch=reached.position.epoch)
                 self._keeper.advance(Checkpoint(position=position, stream_seq=reached.stream_seq))

@@ -195,7 +195,7 @@ class _Workshop:
             frontier=reached.position.token,
             account=self._budget.open_account(),
         )
-        return Lane(route=route, publisher=publisher, keeper=keeper, checkpoints=telemetry)
+        return Lane(route=route, publisher=publisher, keeper=keeper, observer=telemetry)
 
     def reader(
         self, routes: Iterable[Route], /, *, observer: CaptureObserver, merge: Merge

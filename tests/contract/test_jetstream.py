@@ -63,13 +63,8 @@ async def test_a_stream_without_batches_refuses(jetstream: JetStreamHarness) -> 
     assert await jetstream.stored() == []
 
 
-async def test_a_stream_that_may_not_change_is_refused_with_the_command(
-    jetstream: JetStreamHarness,
-) -> None:
-    """When JetStream refuses the change, the error has the command with which a person can do it.
-
-    Here because another stream has the subjects already.
-    """
+async def test_subjects_of_another_stream_are_refused(jetstream: JetStreamHarness) -> None:
+    """When JetStream doesn't let the stream be made, the error says what a person can do."""
     rival = JetStreamHarness(jetstream.port, url=jetstream.url, name=f"{jetstream.name}_rival")
     config = {"name": rival.name, "subjects": [f"{jetstream.name}_position.*"]}
     assert "error" not in await rival.ask("STREAM.CREATE", config)
@@ -78,7 +73,21 @@ async def test_a_stream_that_may_not_change_is_refused_with_the_command(
             await jetstream.port.ensure()
     finally:
         await rival.delete()
-    assert f"nats stream add {jetstream.name}" in caught.value.remedy
+    assert "take the subjects out of the other stream" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "setting", [{"retention": "interest"}, {"no_ack": True}, {"deny_purge": True}], ids=str
+)
+async def test_a_stream_that_would_lose_events_is_refused(
+    jetstream: JetStreamHarness, setting: dict[str, object]
+) -> None:
+    """An operator's setting that events or markers don't survive is refused, and not changed."""
+    await _create(jetstream, **setting)
+    before = await _config(jetstream)
+    with pytest.raises(SinkRefusedError):
+        await jetstream.port.ensure()
+    assert await _config(jetstream) == before
 
 
 @pytest.mark.parametrize(

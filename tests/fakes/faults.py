@@ -10,22 +10,22 @@ import trio
 
 __all__ = ["Faults", "Latency", "Script", "in_thread", "one_millisecond"]
 
-F = TypeVar("F")
+_F = TypeVar("_F")
 
-Faults = Callable[[], F | None]
+Faults = Callable[[], _F | None]
 """Asked once a call: what goes wrong with it, or None."""
 
 Latency = Callable[[], float]
 """How long a call takes, in seconds."""
 
 
-class Script(Generic[F]):
+class Script(Generic[_F]):
     """Faults for the calls to come, in order; None lets a call pass, as does a script's end."""
 
-    def __init__(self, *faults: F | None) -> None:
+    def __init__(self, *faults: _F | None) -> None:
         self._faults = deque(faults)
 
-    def __call__(self) -> F | None:
+    def __call__(self) -> _F | None:
         """Return the next call's fault."""
         return self._faults.popleft() if self._faults else None
 

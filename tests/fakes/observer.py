@@ -23,6 +23,7 @@ class RecordingObserver:
         self.retries: list[SinkError] = []
         self.checkpoints: list[Checkpoint] = []
         self.checkpoint_failures: list[CheckpointError] = []
+        self.settled_times = 0
 
     def opened(self, collections: Collection[str], /) -> None:
         """Remember the collections."""
@@ -52,3 +53,7 @@ class RecordingObserver:
     def checkpoint_failed(self, error: CheckpointError, /) -> None:
         """Remember the error."""
         self.checkpoint_failures.append(error)
+
+    def settled(self) -> None:
+        """Count that everything captured is stored."""
+        self.settled_times += 1

@@ -41,7 +41,7 @@ __all__ = [
     "stored_after",
 ]
 
-MAX_PAYLOAD_BYTES = 1024 * 1024
+_MAX_PAYLOAD_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +140,7 @@ class FakeStream:
     async def publish(self, batch: Batch) -> StreamSeq:
         """Store a batch behind its fence."""
         self._require_connection()
-        if any(len(event.payload) > MAX_PAYLOAD_BYTES for event in batch.events):
+        if any(len(event.payload) > _MAX_PAYLOAD_BYTES for event in batch.events):
             raise PayloadTooLargeError("an event is over max_payload")
         self.batches.append(batch)
         fault = self.publish_faults()

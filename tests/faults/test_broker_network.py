@@ -81,13 +81,13 @@ def stranded(_: random.Random) -> Strand:
 
 def delayed(rng: random.Random) -> Delay:
     """Take a longer way."""
-    delay_s = rng.uniform(0.01, 0.3)
-    return Delay(delay_s=delay_s, jitter_s=rng.uniform(0, delay_s))
+    delay_s = round(rng.uniform(0.01, 0.3), 3)
+    return Delay(delay_s=delay_s, jitter_s=round(rng.uniform(0, delay_s), 3))
 
 
 def throttled(rng: random.Random) -> Throttle:
     """Take a narrow way."""
-    return Throttle(bytes_per_s=rng.uniform(20_000, 500_000))
+    return Throttle(bytes_per_s=rng.randrange(20_000, 500_000))
 
 
 def kind(draw: Draw, *lasts_s: float) -> FaultKind:
@@ -97,7 +97,7 @@ def kind(draw: Draw, *lasts_s: float) -> FaultKind:
 
 
 KINDS = (
-    kind(mid_batch, 0.1, 1),
+    kind(mid_batch, 1, 2),
     kind(mid_ack, 0.1, 1),
     kind(refused, 0.1, 1),
     kind(held, 0.1, 5),
@@ -197,7 +197,7 @@ def test_delayed_link_costs_time_alone(deploy: Deploy, link: ThreadedProxy) -> N
     link.inject(Delay(delay_s=0.05, jitter_s=0.02))
     connector = deployment.start_ready()
     with deployment.writer(seed=1) as writer:
-        writer.wait_for_events(1000)
+        writer.wait_for_events(500)
     deployment.finish(writer.events)
     assert not connector.log("publish.retrying")
     assert not connector.log("lane.failed")
@@ -215,22 +215,19 @@ def test_throttled_link_costs_time_alone(deploy: Deploy, link: ThreadedProxy) ->
     assert not connector.log("lane.failed")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a batch that takes longer than a ping or an ack may is sent again and again, whole",
-)
 def test_large_batch_gets_through_a_slow_link(deploy: Deploy, link: ThreadedProxy) -> None:
-    """A link that needs longer for a batch than an acknowledgement may take is slow, not stuck."""
+    """A link that would need five seconds for a full batch is slow, not stuck."""
     deployment = deploy_behind(link, deploy)
     connector = deployment.start_ready()
-    link.inject(Throttle(bytes_per_s=100_000))
-    events = insert_bulk(deployment) + insert_bulk(deployment)
+    link.inject(Throttle(bytes_per_s=200_000))
+    collection = deployment.db[deployment.collections[0]]
+    collection.insert_many({"text": "x" * TEXT_BYTES} for _ in range(1000))
     wait_until(
-        lambda: connector.counted("events_published") == events,
-        timeout_s=10 + 2 * events * BATCH_BYTES / BULK / 100_000,
-        what="the batches to get through",
+        lambda: connector.counted("events_published") > 300,
+        timeout_s=18,
+        what="more than a small first batch to get through",
     )
-    deployment.finish(events)
+    deployment.finish(1000)
 
 
 @pytest.mark.xfail(
@@ -261,7 +258,7 @@ def test_dead_connection_with_unsent_bytes_is_given_up(deploy: Deploy, link: Thr
     published = connector.counted("events_published")
     wait_until(
         lambda: connector.counted("events_published") > published + 500,
-        timeout_s=15,
+        timeout_s=10,
         what="events to be published through another connection",
     )
     deployment.finish(events)
@@ -270,7 +267,7 @@ def test_dead_connection_with_unsent_bytes_is_given_up(deploy: Deploy, link: Thr
 @pytest.mark.parametrize(
     ("kinds", "seed", "faults"),
     [
-        pytest.param(KINDS, 1, 8, id="all"),
+        pytest.param(KINDS, 1, len(KINDS), id="all"),
         *(pytest.param((each,), 2, 20, id=each.draw.__name__, marks=SOAK) for each in KINDS),
         *(pytest.param(KINDS, seed, 100, id=f"all {seed}", marks=SOAK) for seed in (3, 4)),
     ],

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import pytest
-from tests.deployment import Deploy
+from tests.deployment import Deploy, Deployment
 from tests.soak import SOAK
+from tests.waiting import wait_until
+
+SEVERAL_BATCHES = 2500
+"""JetStream takes 1,000 messages in an atomic batch."""
 
 
 @pytest.mark.parametrize(
@@ -45,3 +50,28 @@ def test_writes_during_a_crash_before_the_first_event_arrive(deploy: Deploy, see
         writer.wait_for_events(50)
     deployment.start()
     deployment.finish(writer.events)
+
+
+def insert_in_a_transaction(deployment: Deployment) -> int:
+    """Insert SEVERAL_BATCHES documents into each collection; return the number of events."""
+    with deployment.client.start_session() as session, session.start_transaction():
+        for name in deployment.collections:
+            deployment.db[name].insert_many(({} for _ in range(SEVERAL_BATCHES)), session=session)
+    return SEVERAL_BATCHES * len(deployment.collections)
+
+
+def test_kills_within_transactions_leave_the_stream_exact(deploy: Deploy) -> None:
+    """The events of a transaction share a cluster time; a crash between two of them is exact."""
+    deployment = deploy()
+    deployment.start_ready().kill()
+    events = 0
+    interrupted = 0
+    for _ in range(4):
+        events += insert_in_a_transaction(deployment)
+        connector = deployment.start()
+        wait_until(partial(connector.counted, "events_published"), timeout_s=20, what="a batch")
+        connector.kill()
+        interrupted += len(deployment.oracle.messages()) % events > 0
+    deployment.start()
+    deployment.finish(events)
+    assert interrupted, "no kill fell into a transaction"

@@ -7,7 +7,7 @@ from tests.deployment import Deploy
 from tests.servers import StartNatsServer
 from tests.waiting import wait_until
 
-BACKLOG = 30_000
+BACKLOG = 20_000
 
 
 def test_sigterm_in_a_backlog_drains_what_was_captured(deploy: Deploy) -> None:

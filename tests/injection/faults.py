@@ -113,7 +113,10 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heal:
-    """These directions are as if nothing had been; connections are accepted again."""
+    """Nothing more is done to these directions, and connections are accepted again.
+
+    What a delay holds still arrives late: bytes keep their order.
+    """
 
     directions: tuple[Direction, ...] = BOTH_WAYS
 

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 import trio
+from tests.injection.connection import Connection
 from tests.injection.faults import (
     BOTH_WAYS,
     Cut,
@@ -69,25 +70,6 @@ class _Chunk(NamedTuple):
     content: bytes | _End
 
 
-@dataclass(eq=False, slots=True, kw_only=True)
-class _Connection:
-    """A client's connection and the one to the server that belongs to it."""
-
-    client: trio.SocketStream
-    server: trio.SocketStream
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    passable: AsyncValue[bool] = field(default_factory=lambda: AsyncValue(True))
-    """Whether it is not stranded."""
-    gaps: set[Direction] = field(default_factory=set)
-    """In which directions bytes of it were swallowed."""
-
-    def ends(self, direction: Direction) -> tuple[trio.SocketStream, trio.SocketStream]:
-        """Return where bytes of this direction come from and where they go."""
-        if direction == "to_server":
-            return self.client, self.server
-        return self.server, self.client
-
-
 class Proxy:
     """Carry connections from a port of its own to a server's port.
 
@@ -101,7 +83,7 @@ class Proxy:
         self._server_port = server_port
         self._rng = random.Random(seed)
         self._ways: dict[Direction, Way] = {direction: Way() for direction in BOTH_WAYS}
-        self._connections: set[_Connection] = set()
+        self._connections: set[Connection] = set()
         self._accepted = 0
         self._cuts = 0
         # Bound and never listening, it keeps the port while no listener does.
@@ -133,7 +115,7 @@ class Proxy:
                 way.cut, way.cut_at = fault, way.passed + count
             case Strand():
                 for connection in self._connections:
-                    connection.passable.value = False
+                    connection.stranded.value = True
             case Refuse():
                 self._close_listener()
                 if fault.cut:
@@ -175,7 +157,7 @@ class Proxy:
             server = await self._connect()
             if server is None:
                 return
-            connection = _Connection(client=client, server=server)
+            connection = Connection(client=client, server=server)
             self._connections.add(connection)
             try:
                 with connection.scope:
@@ -201,14 +183,12 @@ class Proxy:
             return None
         return trio.SocketStream(upstream)
 
-    def _end(self, connection: _Connection, *, reset: bool) -> None:
+    def _end(self, connection: Connection, *, reset: bool) -> None:
         """End both sides at once; nothing when they have ended."""
         self._connections.discard(connection)
-        for stream in (connection.client, connection.server):
-            close(stream, reset=reset)
-        connection.scope.cancel()
+        connection.close(reset=reset)
 
-    async def _carry(self, connection: _Connection, direction: Direction) -> None:
+    async def _carry(self, connection: Connection, direction: Direction) -> None:
         """Carry the bytes of one connection in one direction, and its end."""
         sender, receiver = trio.open_memory_channel[_Chunk](_QUEUE_CHUNKS)
         async with trio.open_nursery() as nursery:
@@ -240,18 +220,16 @@ class Proxy:
                 if not isinstance(content, bytes):
                     return
 
-    async def _deliver(self, content: bytes, connection: _Connection, direction: Direction) -> None:
+    async def _deliver(self, content: bytes, connection: Connection, direction: Direction) -> None:
         way, sink = self._ways[direction], connection.ends(direction)[1]
         rest = memoryview(content)
         while rest:
-            await connection.passable.wait_value(True)
-            piece = await way.carry(rest)
+            await connection.wait_passable(way)
+            piece = await way.pace(rest)
             # From here to the sending nothing waits, so that no fault can come between.
-            if not connection.passable.value:
+            if connection.is_held(way):
                 continue
             match way.flow.value:
-                case "hold":
-                    continue
                 case "swallow":
                     connection.gaps.add(direction)
                     way.swallowed += len(piece)
@@ -267,10 +245,9 @@ class Proxy:
                         await sink.send_all(piece)
             rest = rest[len(piece) :]
 
-    async def _deliver_end(self, end: _End, connection: _Connection, direction: Direction) -> None:
+    async def _deliver_end(self, end: _End, connection: Connection, direction: Direction) -> None:
         way, sink = self._ways[direction], connection.ends(direction)[1]
-        await connection.passable.wait_value(True)
-        await way.wait_not_held()
+        await connection.wait_passable(way)
         if way.flow.value == "swallow":
             connection.gaps.add(direction)
             await trio.sleep_forever()  # until `Heal` cuts it
@@ -292,7 +269,7 @@ class Proxy:
         for direction in directions:
             self._ways[direction].heal()
         for connection in list(self._connections):
-            connection.passable.value = True
+            connection.stranded.value = False
             if not connection.gaps.isdisjoint(directions):
                 self._end(connection, reset=True)
         if self._listener.value is None:

@@ -62,13 +62,16 @@ def generate(
 ) -> FaultScript:
     """Draw `faults` faults of `kinds`, one after the other, each ended before the next begins.
 
-    The time between an end and the next beginning lies between the two numbers of `pause_s`.
+    They come in random order, none a second time before all have come once. The time between an end
+    and the next beginning lies between the two numbers of `pause_s`.
     """
     rng = random.Random(seed)
     now_s = 0.0
     steps: list[Step] = []
+    drawn: list[FaultKind] = []
     for _ in range(faults):
-        kind = rng.choice(kinds)
+        drawn = drawn or rng.sample(kinds, len(kinds))
+        kind = drawn.pop()
         now_s += rng.uniform(*pause_s)
         steps.append(Step(at_s=now_s, target=kind.target, fault=kind.draw(rng)))
         now_s += rng.uniform(*kind.lasts_s)

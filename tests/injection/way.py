@@ -55,13 +55,8 @@ class Way:
         self.cut = None
         self.flow.value = "pass"
 
-    async def wait_not_held(self) -> None:
-        """Return when bytes go on, or vanish."""
-        await self.flow.wait_value(lambda flow: flow != "hold")
-
-    async def carry(self, data: memoryview) -> memoryview:
+    async def pace(self, data: memoryview) -> memoryview:
         """Wait as long as the link takes for a piece of `data`, and return the piece."""
-        await self.wait_not_held()
         if self.bytes_per_s == math.inf:
             return data
         piece = data[: max(1, round(self.bytes_per_s * _SLICE_S))]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -425,6 +427,7 @@ async def test_no_credentials_go_to_a_server_without_tls(
     [
         (f'publish: {{ deny: "{_MARKER}" }}', f"publishing to {_MARKER}"),
         ('publish: { deny: "$JS.API.STREAM.MSG.GET.*" }', "publishing to $JS.API.STREAM.MSG.>"),
+        ('publish: { deny: "cs.>" }', "publishing to cs.users.insert.>"),
         ('subscribe: { deny: "_INBOX.>" }', "subscribing to _INBOX.>"),
     ],
 )
@@ -457,6 +460,31 @@ async def test_the_documented_permissions_are_enough(
     connector = await connect(server.url, **_USER)
     await connector.store(1)
     await connector.store(2)
+
+
+async def test_a_session_ends_whenever_it_is_cancelled(start_own_nats: StartNatsServer) -> None:
+    """Refused, connecting, connected or closing: no session outlives its cancellation."""
+    config = f"authorization {_USER_CONFIG}"
+    server = start_own_nats(extra_config=config)
+    rng = random.Random(4)
+
+    async def live(seconds: float) -> None:
+        connector = Connector({"NATS_SERVER_URL": server.url, **_USER})
+        with trio.move_on_after(seconds):
+            await connector.session.run()
+
+    async def revoke_and_grant() -> None:
+        for changed in itertools.cycle([config.replace("secret", "another"), config]):
+            await trio.sleep(rng.uniform(0.1, 0.8))
+            _reload(server, changed)
+
+    with trio.fail_after(_TEST_TIMEOUT_S):
+        async with trio.open_nursery() as changes:
+            changes.start_soon(revoke_and_grant)
+            async with trio.open_nursery() as sessions:
+                for _ in range(30):
+                    sessions.start_soon(live, rng.uniform(0, 5))
+            changes.cancel_scope.cancel()
 
 
 def _reload(server: NatsServerProcess, config: str) -> None:

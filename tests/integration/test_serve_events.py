@@ -177,7 +177,7 @@ def test_servers_that_come_up_later_are_waited_for(
     connector.wait_not_ready("NATS can't be reached", timeout_s=20)
     mongod.kill()
     start_own_nats(nats_server.data_dir, port=nats_server.port)
-    connector.wait_not_ready("no MongoDB server", timeout_s=20)
+    connector.wait_not_ready("MongoDB can't be reached", timeout_s=20)
     start_own_mongod(mongod.data_dir, port=mongod.port)
     connector.wait_ready(timeout_s=40)
     deployment.db["users"].insert_one({"_id": ObjectId()})

@@ -25,9 +25,9 @@ from mnc.supervise.supervisor import Supervisor
 from mnc.telemetry.lane import LaneTelemetry
 from mnc.telemetry.metrics import Metrics
 
-__all__ = ["OPERATIONS", "FakeWorkshop", "Process", "World"]
+__all__ = ["FakeWorkshop", "Process", "World"]
 
-OPERATIONS = frozenset({"insert", "update", "replace", "delete"})
+_OPERATIONS = frozenset({"insert", "update", "replace", "delete"})
 _STREAM = "cs"
 
 
@@ -59,6 +59,12 @@ class World:
         self.source = source or FakeSource(latency=latency)
         self.stream = FakeStream(latency=latency, duplicate_window_s=duplicate_window_s)
         self.store = _StoreInDatabase(self.source, latency=latency)
+
+    def write(self, *collections: str, count: int = 1) -> None:
+        """Commit inserts into each of `collections`."""
+        for _ in range(count):
+            for name in collections:
+                self.source.write(name)
 
     def expected(self, collection: str) -> Sequence[ResumeToken]:
         """Return the tokens of what was committed to a collection since it is watched."""
@@ -143,7 +149,7 @@ class FakeWorkshop:
             frontier=reached.position.token,
             account=self.budget.open_account(),
         )
-        return Lane(route=route, publisher=publisher, keeper=keeper, checkpoints=telemetry)
+        return Lane(route=route, publisher=publisher, keeper=keeper, observer=telemetry)
 
     def reader(
         self, routes: Iterable[Route], /, *, observer: CaptureObserver, merge: Merge
@@ -152,7 +158,7 @@ class FakeWorkshop:
         reader = Reader(
             source=self._world.source,
             encode=Encoder(stream=_STREAM),
-            operations=OPERATIONS,
+            operations=_OPERATIONS,
             routes=routes,
             observer=observer,
             merge=merge,

@@ -95,7 +95,7 @@ class _World:
                 observer=self.observer,
                 rng=random.Random(1),
             ),
-            checkpoints=self.observer,
+            observer=self.observer,
         )
 
 
@@ -387,7 +387,7 @@ async def test_a_quiet_collections_position_moves_on() -> None:
     lane = world.lane(checkpoint(3, stream_seq=7))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lane.run)
-        await trio.sleep(1)
+        await trio.sleep(2)
         lane.route.reach(token(5))
         lane.route.reach(token(9))
         await trio.sleep(_IDLE_PROGRESS_S - 2)

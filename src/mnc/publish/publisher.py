@@ -6,6 +6,7 @@ and not at all otherwise. An acknowledgement moves the fence. After anything els
 assumes nothing: it reads the marker and lets `mnc.publish.fence` say whether to try again, to go on
 after what was stored, or to stand down because somebody else wrote.
 
+A batch that gets no answer is sent again in smaller ones, which a slow link can carry in time.
 While NATS can't be reached, it waits for the connection and tries again without end, events in
 hand. Refusals that trying again won't heal (a full stream, missing permissions, a payload over the
 limit) go to the supervisor.
@@ -24,6 +25,7 @@ from mnc.errors import (
     DuplicateInBatchError,
     FenceLostError,
     OutcomeUnknownError,
+    PayloadTooLargeError,
     SinkError,
     SinkUnavailableError,
 )
@@ -86,6 +88,7 @@ class Publisher:
         self._in_flight = in_flight
         self._observer = observer
         self._rng = rng
+        self._batch_limit = MAX_BATCH_EVENTS
 
     @property
     def reached(self) -> Checkpoint:
@@ -103,9 +106,18 @@ class Publisher:
         """
         attempt = 0
         while events:
-            error = await self._attempt(events)
+            sent = events[: self._batch_limit]
+            error = await self._attempt(sent)
             if error is None:
-                return
+                events, attempt = events[len(sent) :], 0
+                self._batch_limit = min(2 * self._batch_limit, MAX_BATCH_EVENTS)
+                continue
+            if isinstance(error, PayloadTooLargeError):
+                if len(sent) == 1:
+                    raise error
+                # Nothing was sent: store what stands before the one that is too large.
+                self._batch_limit = len(sent) // 2
+                continue
             attempt += 1
             self._observer.retrying(error)
             verdict = reconcile(self._reached, events, await self._read_marker())
@@ -117,6 +129,9 @@ class Publisher:
                 case NotStored():
                     if attempt >= _MAX_ATTEMPTS:
                         raise error
+                    if isinstance(error, OutcomeUnknownError):
+                        # It may be too much for a slow link, now and at every further attempt.
+                        self._batch_limit = max(len(sent) // 2, 1)
                     await trio.sleep(_RETRY.delay_s(attempt, self._rng))
                 case Foreign():
                     raise FenceLostError(
@@ -126,7 +141,7 @@ class Publisher:
                     assert_never(verdict)
 
     async def _attempt(self, events: Sequence[EncodedEvent]) -> SinkError | None:
-        """Send one batch; return the error that leaves its outcome to the marker."""
+        """Send one batch; return the error after which something can still be done."""
         batch = Batch(
             events=events,
             marker_subject=self._marker_subject,
@@ -141,6 +156,7 @@ class Publisher:
             DuplicateInBatchError,
             FenceLostError,
             OutcomeUnknownError,
+            PayloadTooLargeError,
             SinkUnavailableError,
         ) as error:
             return error

@@ -11,7 +11,7 @@ from typing import Protocol, assert_never
 import structlog
 import trio
 
-from mnc.errors import MncError
+from mnc.errors import MncError, SinkError
 from mnc.model import Checkpoint, EncodedEvent, Namespace
 from mnc.telemetry.metrics import Metrics
 
@@ -56,6 +56,20 @@ class Stopped:
 LaneState = Starting | Capturing | Restarting | Stopped
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trouble:
+    """Publishing is in trouble, from `since` until something is stored or nothing is left to."""
+
+    error: MncError
+    since: float
+    """On the clock of trio.current_time()."""
+    ended_a_lane: bool = False
+
+    def is_serious(self, now: float) -> bool:
+        """Whether the instance isn't ready for it."""
+        return self.ended_a_lane or now - self.since > STALLED_AFTER_S
+
+
 class StoredBatch(Protocol):
     """What this module reads of a published batch."""
 
@@ -89,7 +103,7 @@ class LaneTelemetry:
         self._log = structlog.get_logger().bind(collection=str(namespace))
         self._state: LaneState = Starting()
         self._logged_failure = ""
-        self._trouble: tuple[MncError, float] | None = None
+        self._trouble: _Trouble | None = None
         self._checkpoint_trouble: MncError | None = None
         self._counts: Counter[str] = Counter()
         self._uncheckpointed = 0
@@ -106,13 +120,16 @@ class LaneTelemetry:
         self._capturing.set(1 if isinstance(state, Capturing) else 0)
         match state:
             case Starting():
-                self._trouble = None
+                pass  # trouble lasts until something is stored, however often a lane starts anew
             case Capturing():
                 self._logged_failure = ""
                 self._log.info("capture.opened")
             case Restarting(error=error, retry_at=retry_at):
                 self._restarts.inc()
                 self._count_error(error)
+                if isinstance(error, SinkError):
+                    since = self._trouble.since if self._trouble else trio.current_time()
+                    self._trouble = _Trouble(error=error, since=since, ended_a_lane=True)
                 # Once for each reason: a server that is away for a day must not fill the log.
                 is_new = str(error) != self._logged_failure
                 self._logged_failure = str(error)
@@ -156,9 +173,16 @@ class LaneTelemetry:
     def retrying(self, error: MncError, /) -> None:
         """Note that publishing is in trouble that may heal in place."""
         self._count_error(error)
-        if self._trouble is None:
-            self._trouble = (error, trio.current_time())
+        previous = self._trouble
+        since = previous.since if previous else trio.current_time()
+        ended_a_lane = previous is not None and previous.ended_a_lane
+        self._trouble = _Trouble(error=error, since=since, ended_a_lane=ended_a_lane)
+        if previous is None or str(error) != str(previous.error):
             self._log.warning("publish.retrying", kind=error.kind, error=str(error))
+
+    def settled(self) -> None:
+        """Note that everything captured is stored: earlier trouble is over."""
+        self._trouble = None
 
     def checkpointed(self, checkpoint: Checkpoint, /) -> None:
         """Count a token document that was written."""
@@ -192,10 +216,11 @@ class LaneTelemetry:
                 why = "" if error is None else f": {error}"
                 return f"{name} is stopped{why}"
             case Capturing():
-                if self._trouble is not None and now - self._trouble[1] > STALLED_AFTER_S:
-                    error, since = self._trouble
-                    return f"{name} has not been able to publish for {now - since:.0f} s: {error}"
-                return None
+                if self._trouble is None or not self._trouble.is_serious(now):
+                    return None
+                lasted_s = now - self._trouble.since
+                error = self._trouble.error
+                return f"{name} has not been able to publish for {lasted_s:.0f} s: {error}"
             case _:
                 assert_never(self._state)
 

@@ -18,7 +18,7 @@ from mnc.model import EncodedEvent, ResumeToken
 
 __all__ = ["Reading", "never", "take_all"]
 
-OPERATIONS = frozenset({"insert", "update", "replace", "delete"})
+_OPERATIONS = frozenset({"insert", "update", "replace", "delete"})
 
 
 def never(_: Reader) -> bool:
@@ -56,7 +56,7 @@ class Reading:
         return Reader(
             source=self.source,
             encode=encode or Encoder(stream="cs"),
-            operations=OPERATIONS,
+            operations=_OPERATIONS,
             routes=routes,
             observer=self.observer,
             merge=merge,

@@ -19,6 +19,7 @@ from tests.injection.faults import (
     Kill,
     LinkFault,
     Refuse,
+    Strand,
     Swallow,
     Throttle,
 )
@@ -284,6 +285,21 @@ async def test_swallow_loses_the_end_of_a_connection_too(link: Link) -> None:
     assert await read_to_end(pair.server) == (b"", "reset")
 
 
+async def test_stranded_connections_are_held_and_new_ones_pass(link: Link) -> None:
+    """Old connections carry nothing, not even an end, until they are healed, and lose nothing."""
+    old = await link.connect()
+    link.proxy.inject(Strand())
+    new = await link.connect()
+    for direction in BOTH_WAYS:
+        assert not await old.passes(direction)
+        assert await new.passes(direction)
+    await old.client.aclose()
+    with trio.move_on_after(A_WHILE_S):
+        assert (await old.server.receive_some()) is None
+    link.proxy.inject(Heal())
+    assert (await read_to_end(old.server))[0] == b"?"
+
+
 @EACH_WAY
 @pytest.mark.parametrize("after_bytes", [0, 1, 1000, 70_000])
 @pytest.mark.parametrize("reset", [True, False])
@@ -343,6 +359,17 @@ async def test_refuse_holds_for_new_connections_alone(link: Link) -> None:
     with pytest.raises(OSError, match="all attempts to connect"):
         await link.connect()
     assert await pair.passes("to_server")
+    link.proxy.inject(Heal())
+    assert await (await link.connect()).passes("to_server")
+
+
+async def test_refuse_can_end_connections_too(link: Link) -> None:
+    """As a server that has ended: what was open is reset, what comes is refused."""
+    pair = await link.connect()
+    link.proxy.inject(Refuse(cut=True))
+    assert (await read_to_end(pair.client))[1] == "reset"
+    with pytest.raises(OSError, match="all attempts to connect"):
+        await link.connect()
     link.proxy.inject(Heal())
     assert await (await link.connect()).passes("to_server")
 

@@ -39,7 +39,15 @@ def test_every_fault_is_ended_before_the_next_begins() -> None:
         assert end.fault == ENDS[type(begin.fault)]
         assert end.target == begin.target
         previous_end_s = end.at_s
-    assert {type(step.fault) for step in script.steps[::2]} == set(LASTS_S)
+
+
+def test_every_kind_comes_before_one_comes_again() -> None:
+    """A short script has as many kinds as fit in, and a long one has each as often."""
+    script = generate(KINDS, seed=1, faults=40)
+    drawn = [type(step.fault) for step in script.steps[::2]]
+    rounds = [drawn[index : index + 4] for index in range(0, 40, 4)]
+    assert all(set(each) == set(LASTS_S) for each in rounds)
+    assert len(set(map(tuple, rounds))) > 1
 
 
 def test_script_prints_itself() -> None:

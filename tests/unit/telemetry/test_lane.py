@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from tests.fakes.values import NAMESPACE, checkpoint, event, events
 from tests.fakes.virtual_time import virtual_time
 
@@ -54,6 +55,16 @@ async def test_a_new_lane_is_starting(lane: LaneTelemetry) -> None:
 
 
 @virtual_time
+async def test_a_lane_that_starts_again_says_what_ended_it(lane: LaneTelemetry) -> None:
+    """While it looks for its place anew, the reason is still the failure and its remedy."""
+    lane.enter(Starting(after=StreamFullError("stream cs is full", remedy="make room")))
+    assert (
+        lane.not_ready_because()
+        == "test.users is starting again, after: stream cs is full; make room"
+    )
+
+
+@virtual_time
 async def test_a_capturing_lane_is_ready(lane: LaneTelemetry) -> None:
     """A lane whose change stream is open and that publishes is ready."""
     lane.enter(Capturing())
@@ -95,15 +106,13 @@ async def test_publishing_in_trouble_is_not_ready_after_a_while(lane: LaneTeleme
     assert lane.not_ready_because() is None
     lane.retrying(OutcomeUnknownError("no answer"))
     await trio.sleep(2)
-    assert (
-        lane.not_ready_because() == "test.users has not been able to publish for 7 s: no connection"
-    )
+    assert lane.not_ready_because() == "test.users has not been able to publish for 7 s: no answer"
 
 
-@pytest.mark.parametrize("heal", ["published", "recovered", "restarted"])
+@pytest.mark.parametrize("heal", ["published", "recovered", "settled"])
 @virtual_time
 async def test_a_success_ends_the_trouble(lane: LaneTelemetry, heal: str) -> None:
-    """An acknowledgement, a recovery and a new start each make the lane ready again."""
+    """An acknowledgement, a recovery and nothing left to store each make the lane ready again."""
     lane.enter(Capturing())
     lane.retrying(SinkUnavailableError("no connection"))
     await trio.sleep(60)
@@ -114,8 +123,21 @@ async def test_a_success_ends_the_trouble(lane: LaneTelemetry, heal: str) -> Non
         case "recovered":
             lane.recovered([event(1)])
         case _:
-            lane.enter(Starting())
-            lane.enter(Capturing())
+            lane.settled()
+    assert lane.not_ready_because() is None
+
+
+@virtual_time
+async def test_a_new_start_does_not_end_the_trouble(lane: LaneTelemetry) -> None:
+    """A lane that failed to publish isn't ready until something is stored."""
+    lane.enter(Capturing())
+    error = SinkUnavailableError("no connection")
+    lane.enter(Restarting(error=error, retry_at=trio.current_time()))
+    lane.enter(Starting(after=error))
+    lane.enter(Capturing())
+    await trio.sleep(1)
+    assert lane.not_ready_because() is not None
+    lane.published(_batch(event(1)), ack_s=0.1)
     assert lane.not_ready_because() is None
 
 
@@ -128,6 +150,33 @@ async def test_failing_checkpoints_leave_a_lane_ready(lane: LaneTelemetry) -> No
     assert lane.snapshot()["checkpoint_error"] == "no primary"
     lane.checkpointed(checkpoint(1, stream_seq=2))
     assert "checkpoint_error" not in lane.snapshot()
+
+
+# --- log lines -----------------------------------------------------------------------------------
+
+
+@virtual_time
+async def test_a_failure_is_a_warning_once_for_each_reason(lane: LaneTelemetry) -> None:
+    """A server that is away for a day doesn't fill the log; another reason, or a later time, does.
+
+    Every failure counts, whether it is a warning or not.
+    """
+    away, full = SinkUnavailableError("away"), StreamFullError("full")
+    retry_at = trio.current_time()
+    with capture_logs() as lines:
+        for error in (away, away, away, full, full, away):
+            lane.enter(Restarting(error=error, retry_at=retry_at))
+            lane.enter(Starting(after=error))
+        lane.enter(Capturing())
+        lane.enter(Restarting(error=away, retry_at=retry_at))
+    failures = [line for line in lines if line["event"] == "lane.failed"]
+    assert [line["error"] for line in failures if line["log_level"] == "warning"] == [
+        "away",
+        "full",
+        "away",
+        "away",
+    ]
+    assert len(failures) == 7
 
 
 # --- counts --------------------------------------------------------------------------------------

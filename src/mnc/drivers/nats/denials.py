@@ -41,7 +41,7 @@ class Denials:
         self._places: set[str] = set()
 
     @property
-    def has_answers(self) -> bool:
+    def includes_answers(self) -> bool:
         """Whether the user may not receive answers, so that every request is in vain."""
         return _ANSWERS in self._places
 
@@ -56,7 +56,7 @@ class Denials:
 
         What was remembered of these subjects is forgotten: it may be permitted the next time.
         """
-        if self.has_answers:
+        if self.includes_answers:
             return _refusal("subscribing to _INBOX.>")
         shown = {place.lower(): place for place in map(_place, subjects)}
         denied = self._places & shown.keys()

@@ -11,8 +11,7 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
-import nats.errors
-from nats.aio.client import Client, RawCredentials, Srv
+from nats.aio.client import RawCredentials
 
 from mnc.config import NatsSecurity
 from mnc.config.files import read_text, shown_path
@@ -20,32 +19,7 @@ from mnc.config.nkeys import check_user_seed, split_creds
 from mnc.config.uris import split_nats_login
 from mnc.errors import ConfigError
 
-__all__ = ["SecureClient", "connect_options", "demands_tls", "login_in_use"]
-
-
-class SecureClient(Client):
-    """nats-py's client, with two of its faults mended.
-
-    By itself it would log in without TLS at a server that has none, whatever the URL says, and it
-    forgets to close the connection of an attempt to reconnect that failed.
-    """
-
-    def __init__(self, servers: Sequence[str], security: NatsSecurity) -> None:
-        super().__init__()
-        self._demands_tls = demands_tls(servers, security)
-
-    def _connect_command(self) -> bytes:
-        """Build the first message, which has the credentials: the last moment to stop it."""
-        has_tls = self.options["tls_handshake_first"] or self._server_info.get("tls_required")
-        if self._demands_tls and not has_tls:
-            raise nats.errors.SecureConnWantedError
-        return super()._connect_command()
-
-    async def _connect_to_server(self, s: Srv) -> None:
-        """Open another connection."""
-        if self._transport:
-            self._transport.close()  # type: ignore[no-untyped-call] # nats-py's has no types
-        await super()._connect_to_server(s)
+__all__ = ["connect_options", "demands_tls", "login_in_use"]
 
 
 def connect_options(servers: Sequence[str], security: NatsSecurity) -> dict[str, Any]:

@@ -24,16 +24,11 @@ from nats.aio.msg import Msg
 from trio_util import AsyncValue
 
 from mnc.config import NatsSecurity
+from mnc.drivers.nats.client import MendedClient
 from mnc.drivers.nats.denials import Denials, denied_place
 from mnc.drivers.nats.failures import describe, is_vague, translated
-from mnc.drivers.nats.security import SecureClient, connect_options, login_in_use
-from mnc.errors import (
-    ConfigError,
-    OutcomeUnknownError,
-    SinkError,
-    SinkRefusedError,
-    SinkUnavailableError,
-)
+from mnc.drivers.nats.security import connect_options, demands_tls, login_in_use
+from mnc.errors import ConfigError, OutcomeUnknownError, SinkError, SinkUnavailableError
 
 __all__ = ["NatsSession"]
 
@@ -180,12 +175,12 @@ class NatsSession:
                 task.cancel()
             await asyncio.gather(request, outage, return_exceptions=True)
 
-    def denial(self, subjects: Iterable[str]) -> SinkRefusedError | None:
+    def denial(self, subjects: Iterable[str]) -> SinkError | None:
         """Return what explains that messages to `subjects` had no effect, or None.
 
         To be asked when there was no answer, or one that says that a batch is incomplete.
         """
-        if self._denials.has_answers:
+        if self._denials.includes_answers:
             # nats-py subscribes once for each client, and would not when it is permitted again.
             self._scope.cancel()
         return self._denials.take(subjects)
@@ -203,7 +198,7 @@ class NatsSession:
             self._note(error)
             await trio.sleep(_RETRY_S)
             return
-        client = SecureClient(self._servers, self._security)
+        client = MendedClient(demands_tls=demands_tls(self._servers, self._security))
         self._client = client
         self._outage = asyncio.Event()
         with trio.CancelScope() as self._scope:
@@ -220,6 +215,7 @@ class NatsSession:
                 # Unclosed, the client's tasks would go on and reconnect beside its successor.
                 with trio.move_on_after(_CLOSE_S, shield=True):
                     await trio_asyncio.aio_as_trio(client.close, loop=loop)()
+        await trio.sleep(_RECONNECT_WAIT_S)  # a server may accept a login and end it at once
 
     async def _connect(
         self, client: Client, options: Mapping[str, Any], loop: trio_asyncio.TrioEventLoop
@@ -261,6 +257,8 @@ class NatsSession:
         self._outage.set()
 
     async def _on_reconnected(self) -> None:
+        if self._client is None:  # it is being closed
+            return
         self._outage = asyncio.Event()
         self._last_error = None
         self._described.clear()

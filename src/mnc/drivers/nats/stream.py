@@ -27,10 +27,11 @@ from mnc.drivers.nats.stream_config import amended_config, new_config, obstacle
 from mnc.errors import (
     OutcomeUnknownError,
     PayloadTooLargeError,
+    SinkError,
     SinkRefusedError,
     SinkUnavailableError,
 )
-from mnc.model import Checkpoint, Epoch, Position, ResumeToken, StreamSeq
+from mnc.model import Checkpoint, EncodedEvent, Epoch, Position, ResumeToken, StreamSeq
 from mnc.publish.ports import Batch
 
 __all__ = ["MINIMUM_SERVER", "JetStream"]
@@ -38,8 +39,8 @@ __all__ = ["MINIMUM_SERVER", "JetStream"]
 MINIMUM_SERVER = (2, 12, 0)
 """The first nats-server with atomic batches."""
 
-_HEADERS_BOUND_BYTES = 2048
-"""More than the headers of one message ever take: ids, subjects and the fence are bounded."""
+_HEADER_NAMES_BYTES = 384
+"""More than a message's header names, batch id and numbers take: 280 bytes, with the fence."""
 
 
 class JetStream:
@@ -53,6 +54,8 @@ class JetStream:
         self._subjects = subjects
         self._timeout_s = ack_timeout_s
         self._nuid = NUID()
+        self._max_msg_bytes = -1
+        """The stream's `max_msg_size`, as `ensure` found it; -1 is no limit."""
 
     async def wait_connected(self) -> None:
         """Return when there is a connection to NATS."""
@@ -84,6 +87,7 @@ class JetStream:
             raise_error(reply, stream=self._stream)
             found_config = reply["config"]
             assert isinstance(found_config, dict)  # noqa: S101 - JetStream's own format
+            self._max_msg_bytes = found_config.get("max_msg_size", -1)
             if blocked := obstacle(found_config):
                 problem, remedy = blocked
                 raise SinkRefusedError(f"stream {self._stream} {problem}", remedy=remedy)
@@ -98,8 +102,8 @@ class JetStream:
             raise SinkUnavailableError(error.message) from error
         except SinkRefusedError as error:
             raise SinkRefusedError(
-                f"can't {verb.lower()} {error.message}",
-                remedy=error.remedy or f"an operator can: {_command(verb, config)}",
+                f"can't {verb.lower()} the stream: {error.message}",
+                remedy=_remedy(error, _command(verb, config)),
                 code=error.code,
             ) from error
 
@@ -128,19 +132,40 @@ class JetStream:
 
     async def publish(self, batch: Batch) -> StreamSeq:
         """Store a batch behind its fence; see `StreamPort.publish`."""
-        limit = self._session.max_payload_bytes - _HEADERS_BOUND_BYTES
-        for event in batch.events:
-            if len(event.payload) > limit:
-                raise PayloadTooLargeError(
-                    f"an event of {len(event.payload)} bytes is over the broker's max_payload",
-                    remedy="raise max_payload in nats-server's configuration (at most 64MB)",
-                )
-        reply = await self._session.call(self._send, batch)
-        raise_error(reply, stream=self._stream)
+        self._check_sizes(batch)
+        try:
+            reply = await self._session.call(self._send, batch)
+            raise_error(reply, stream=self._stream)
+        except SinkError as error:
+            # JetStream misses a message that the user may not publish, and can't say why.
+            if denial := self._session.denial(event.subject for event in batch.events):
+                raise denial from error
+            raise
         seq = reply.get("seq")
         if not isinstance(seq, int) or reply.get("count") != len(batch.events) + 1:
             raise OutcomeUnknownError("JetStream's answer doesn't fit the batch")
         return StreamSeq(seq)
+
+    def _check_sizes(self, batch: Batch) -> None:
+        """Raise PayloadTooLargeError for an event that the broker or the stream won't take."""
+        # Sent all the same, it would close the connection, or go missing from the batch unnamed.
+        limits = [
+            (
+                self._session.max_payload_bytes,
+                "the broker's max_payload",
+                "raise max_payload in nats-server's configuration (at most 64MB)",
+            )
+        ]
+        if self._max_msg_bytes > 0:
+            name = self._stream
+            remedy = f"run: nats stream edit {name} --max-msg-size=-1"
+            limits.append((self._max_msg_bytes, f"max_msg_size of stream {name}", remedy))
+        for event in batch.events:
+            for limit, what, remedy in limits:
+                if len(event.payload) + _overhead_bytes(event, batch) > limit:
+                    raise PayloadTooLargeError(
+                        f"an event of {len(event.payload)} bytes is over {what}", remedy=remedy
+                    )
 
     # --- on the asyncio side --------------------------------------------------------------------
 
@@ -204,6 +229,20 @@ def _decode_position(payload: bytes) -> Position:
     )
     _ = token.cluster_time  # raises when the token is none
     return Position(token=token, epoch=Epoch(int(fields["epoch"])))
+
+
+def _overhead_bytes(event: EncodedEvent, batch: Batch) -> int:
+    """Return what a message takes beside its payload, at most."""
+    named = (event.subject, event.message_id, batch.marker_subject)
+    return _HEADER_NAMES_BYTES + sum(map(len, named))
+
+
+def _remedy(error: SinkRefusedError, command: str) -> str:
+    """Return what heals a refusal to change the stream: JetStream's reason goes first."""
+    if error.remedy and error.code is not None:
+        return error.remedy
+    either = f"{error.remedy}; or " if error.remedy else ""
+    return f"{either}an operator can run: {command}"
 
 
 def _command(verb: str, config: dict[str, object]) -> str:

@@ -42,7 +42,7 @@ def test_denied_answers_explain_every_silence() -> None:
     place = denied_place(_denied("subscription", "_INBOX.abc.*"))
     assert place is not None
     assert denials.add(place)
-    assert denials.has_answers
+    assert denials.includes_answers
     for _ in range(2):
         refusal = denials.take(["cs_position.users"])
         assert refusal is not None

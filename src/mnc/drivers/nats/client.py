@@ -1,0 +1,77 @@
+"""nats-py's client, with the faults mended that would hold up or betray the connector."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client, Srv
+
+__all__ = ["MendedClient"]
+
+_CANCEL_AGAIN_S = 0.05
+
+
+class MendedClient(Client):
+    """A client that connects as it was told to, and ends when it is told to.
+
+    nats-py logs in without TLS at a server that doesn't ask for it, whatever the URL says. It
+    doesn't close the connection of an attempt to reconnect that failed. When it closes with
+    something left to write, a connection that broke is an error by which nobody learns that it is
+    closed. And it waits by `asyncio.wait_for`, which before Python 3.12 loses a cancellation that
+    comes together with what is waited for: it then goes on connecting for ever.
+    """
+
+    def __init__(self, *, demands_tls: bool) -> None:
+        super().__init__()
+        self._demands_tls = demands_tls
+
+    async def connect(self, *args: Any, **kwargs: Any) -> None:
+        """Connect as nats-py does."""
+        await _cancellable(super().connect(*args, **kwargs))
+
+    async def close(self) -> None:
+        """Close as nats-py does, with an attempt to reconnect ended."""
+        if self._reconnection_task is not None:
+            await _end(self._reconnection_task)
+        # A transport whose closing that task was waiting for passes the cancellation on.
+        with suppress(asyncio.CancelledError):
+            await super().close()
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        """Close with nothing left to write: who awaits an answer to it has been told otherwise."""
+        self._pending, self._pending_data_size = [], 0
+        await super()._close(status, do_cbs)
+
+    def _connect_command(self) -> bytes:
+        """Build the first message, which has the credentials: the last moment to stop it."""
+        has_tls = self.options["tls_handshake_first"] or self._server_info.get("tls_required")
+        if self._demands_tls and not has_tls:
+            raise nats.errors.SecureConnWantedError
+        return super()._connect_command()
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        """Open another connection."""
+        if self._transport:
+            self._transport.close()  # type: ignore[no-untyped-call] # nats-py's has no types
+        await super()._connect_to_server(s)
+
+
+async def _cancellable(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Await `coroutine`, in a task that is ended when this is cancelled."""
+    task = asyncio.ensure_future(coroutine)
+    try:
+        await asyncio.wait({task})
+    finally:
+        await _end(task)
+    task.result()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task as often as it takes."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=_CANCEL_AGAIN_S)
