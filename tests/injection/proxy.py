@@ -205,7 +205,6 @@ class Proxy:
     async def _read(
         self, source: trio.SocketStream, way: Way, sender: trio.MemorySendChannel[_Chunk]
     ) -> None:
-        due_at = 0.0
         with sender:
             while True:
                 try:
@@ -215,8 +214,7 @@ class Proxy:
                 except trio.BrokenResourceError:
                     content = "reset"
                 late_s = way.delay_s + self._rng.uniform(-way.jitter_s, way.jitter_s)
-                due_at = max(due_at, trio.current_time() + late_s)
-                await sender.send(_Chunk(due_at, content))
+                await sender.send(_Chunk(trio.current_time() + late_s, content))
                 if not isinstance(content, bytes):
                     return
 

@@ -220,6 +220,19 @@ async def test_hold_keeps_bytes_and_heal_delivers_them(link: Link, direction: Di
     assert await read_to_end(sink) == (b"?!", "eof")
 
 
+@pytest.mark.parametrize("fault", [Hold(), Strand()])
+async def test_hold_stops_a_slow_transfer_at_once(link: Link, fault: LinkFault) -> None:
+    """Not one byte passes after the injection, also when one was just about to."""
+    pair = await link.connect()
+    link.proxy.inject(Throttle(bytes_per_s=100))
+    await pair.client.send_all(bytes(100))
+    await pair.server.receive_some(1)
+    link.proxy.inject(fault)
+    passed = link.proxy.statistics().bytes_to_server
+    await trio.sleep(A_WHILE_S)
+    assert link.proxy.statistics().bytes_to_server == passed
+
+
 async def test_hold_is_felt_by_the_sender(link: Link) -> None:
     """A sender is stopped when the buffers on the way are full: the proxy's own are bounded."""
     pair = await link.connect()
@@ -275,14 +288,17 @@ async def test_swallow_loses_bytes_and_heal_cuts_who_has_lost_some(
 
 
 async def test_swallow_loses_the_end_of_a_connection_too(link: Link) -> None:
-    """Nobody hears that a peer has gone, until the network heals."""
+    """Nobody hears that the other side has ended, until the network heals."""
     pair = await link.connect()
     link.proxy.inject(Swallow())
-    await pair.client.aclose()
-    with trio.move_on_after(A_WHILE_S):
-        raise AssertionError(await read_to_end(pair.server))
+    for end in (pair.client, pair.server):
+        await end.send_eof()
+    for end in (pair.client, pair.server):
+        with trio.move_on_after(A_WHILE_S):
+            raise AssertionError(await read_to_end(end))
     link.proxy.inject(Heal())
-    assert await read_to_end(pair.server) == (b"", "reset")
+    for end in (pair.client, pair.server):
+        assert await read_to_end(end) == (b"", "reset")
 
 
 async def test_stranded_connections_are_held_and_new_ones_pass(link: Link) -> None:
