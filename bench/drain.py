@@ -244,7 +244,7 @@ def _read_raw(database: Any, start: Any, collections: list[str], events: int) ->
 def _drain(environment: dict[str, str], nats_url: str, events: int, raw_per_s: float) -> Round:
     connector = _Connector(environment)
     collections = len(environment["MONGO_WATCH_COLLECTIONS"].split(","))
-    first_at, last_at = asyncio.run(_watch_stream(nats_url, events + collections))
+    first_at, last_at = asyncio.run(_watch_stream(nats_url, events, markers=collections))
     usage = connector.stop()
     return Round(
         raw_per_s=raw_per_s,
@@ -255,20 +255,22 @@ def _drain(environment: dict[str, str], nats_url: str, events: int, raw_per_s: f
     )
 
 
-async def _watch_stream(nats_url: str, messages: int) -> tuple[float, float]:
-    """Poll the stream; return when it was last empty, and when it first held `messages`."""
+async def _watch_stream(nats_url: str, events: int, *, markers: int) -> tuple[float, float]:
+    """Poll the stream; return when it last held no event, and when it first held all."""
     client = await nats.connect(nats_url)
     jetstream = client.jetstream()
     empty_at = now = time.perf_counter()
     stored = 0
-    while stored < messages:
+    while stored < events + markers:
         if now - empty_at > _DRAIN_TIMEOUT_S:
-            raise TimeoutError(f"only {stored} of {messages} messages after {_DRAIN_TIMEOUT_S} s")
+            raise TimeoutError(
+                f"only {stored - markers} of {events} events after {_DRAIN_TIMEOUT_S} s"
+            )
         await asyncio.sleep(_POLL_S)
         # Each batch replaces its collection's marker: beside the events, one message each is left.
         stored = (await jetstream.stream_info(_STREAM)).state.messages
         now = time.perf_counter()
-        if stored == 0:
+        if stored <= markers:
             empty_at = now
     await client.close()
     return empty_at, now

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 from tests.servers import FAIL_POINTS, StartMongod, StartNatsServer
 
@@ -25,6 +26,10 @@ from mnc.embedded.servers import (
 )
 
 __all__: list[str] = []
+
+# Generating is slow while the machine is busy with servers, and deadlines would measure that.
+settings.register_profile("mnc", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mnc")
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,11 @@
 """A lane: one collection's way from its route into the stream, and its checkpoint after that.
 
 Theory of operation. `acquire` says where the collection stands: what the stream's marker and the
-token document say, or "now", made durable BEFORE the first event is read, when it was never
-watched. `Lane.run` then takes what the route holds, publishes it as one fenced batch, frees its
-bytes, and notes the new position for the keeper. Batches form by themselves: while one is in
-flight, the next collects. A lane that fails is dropped as a whole; its successor acquires again.
+token document say, or "now" when it was never watched; a first position is made durable, in
+MongoDB and in the stream, BEFORE the first event is read. `Lane.run` then takes what the route
+holds, publishes it as one fenced batch, frees its bytes, and notes the new position for the keeper.
+Batches form by themselves: while one is in flight, the next collects. A lane that fails is dropped
+as a whole; its successor acquires again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from mnc.checkpoint.ports import CheckpointStore
 from mnc.checkpoint.position import resume_from
 from mnc.errors import CheckpointError, MncError
 from mnc.model import Checkpoint, Epoch, Namespace, Position, StreamSeq
-from mnc.publish.ports import StreamPort
+from mnc.publish.ports import Batch, StreamPort
 from mnc.publish.publisher import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Publisher
 
 __all__ = ["Lane", "LaneObserver", "acquire"]
@@ -30,6 +31,8 @@ _IDLE_PROGRESS_S = 10.0
 
 A token document is itself an entry in the oplog: much more often, and the writes feed themselves.
 """
+
+_NO_MARKER = StreamSeq(0)
 
 _FIRST_LOOK_S = 1.0
 """When a new lane is first seen to have nothing left to store: earlier trouble is over then."""
@@ -48,17 +51,27 @@ async def acquire(
 
     Raises SourceError, SinkError or CheckpointError.
 
-    Cancellation: a first checkpoint may have been stored.
+    Cancellation: a first checkpoint and a first marker may have been stored.
     """
     # The marker BEFORE the document: a document written in between then names a fence that the
     # marker read here doesn't have, and is rightly ignored.
     marker = await stream.read_marker(marker_subject)
     stored = await store.load(namespace)
     reached = resume_from(marker, stored)
-    if reached is not None:
+    if reached is None:
+        now = Position(token=await source.current_token(), epoch=epoch)
+        reached = await store.create(namespace, Checkpoint(position=now, stream_seq=_NO_MARKER))
+    if marker is not None:
         return reached
-    now = Position(token=await source.current_token(), epoch=epoch)
-    return await store.create(namespace, Checkpoint(position=now, stream_seq=StreamSeq(0)))
+    # Whoever drops the database takes the token documents along: the position stands in the stream
+    # from the start.
+    first = Batch(
+        events=(),
+        marker_subject=marker_subject,
+        position=reached.position,
+        expected_seq=_NO_MARKER,
+    )
+    return Checkpoint(position=reached.position, stream_seq=await stream.publish(first))
 
 
 class LaneObserver(CheckpointObserver, Protocol):

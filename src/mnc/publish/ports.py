@@ -15,6 +15,8 @@ __all__ = ["Batch", "StreamPort"]
 class Batch:
     """What is stored as a whole or not at all: events in order, then the marker that covers them.
 
+    Without events it only puts the marker there.
+
     `expected_seq` is the fence: the stream refuses the batch unless the last message of
     `marker_subject` has this sequence (0: there is none).
     """

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 import trio
+import trio.testing
 from tests.injection.faults import (
     BOTH_WAYS,
     Cut,
@@ -25,9 +26,8 @@ from tests.injection.faults import (
 )
 from tests.injection.proxy import MAX_CONNECTIONS, Proxy
 
-pytestmark = pytest.mark.usefixtures("deadline")
-
 HOST = "127.0.0.1"
+TIMEOUT_S = 20
 A_WHILE_S = 0.1
 """Longer than a byte takes when nothing is wrong."""
 
@@ -89,27 +89,21 @@ class Link:
 
 
 @pytest.fixture
-async def deadline(nursery: trio.Nursery) -> None:
-    """Fail a test that hangs."""
-
-    async def expire() -> None:
-        await trio.sleep(20)
-        raise trio.TooSlowError
-
-    nursery.start_soon(expire)
-
-
-@pytest.fixture
 async def link(nursery: trio.Nursery) -> AsyncIterator[Link]:
-    """Run a proxy to a server that hands out its ends of the connections."""
+    """Run a proxy to a server that hands out its ends of the connections; fail after a while."""
     sender, accepted = trio.open_memory_channel[trio.SocketStream](MAX_CONNECTIONS + 1)
 
     async def hand_out(stream: trio.SocketStream) -> None:
         await sender.send(stream)
         await trio.sleep_forever()
 
+    async def expire() -> None:
+        await trio.sleep(TIMEOUT_S)
+        raise trio.TooSlowError
+
     (listener,) = await trio.open_tcp_listeners(0, host=HOST)
     nursery.start_soon(trio.serve_listeners, hand_out, [listener])
+    nursery.start_soon(expire)
     proxy = Proxy(listener.socket.getsockname()[1], seed=1)
     await nursery.start(proxy.run)
     link = Link(proxy, accepted)
@@ -226,11 +220,16 @@ async def test_hold_stops_a_slow_transfer_at_once(link: Link, fault: LinkFault) 
     pair = await link.connect()
     link.proxy.inject(Throttle(bytes_per_s=100))
     await pair.client.send_all(bytes(100))
-    await pair.server.receive_some(1)
+    received = len(await pair.server.receive_some())
+    await trio.testing.wait_all_tasks_blocked()
     link.proxy.inject(fault)
     passed = link.proxy.statistics().bytes_to_server
     await trio.sleep(A_WHILE_S)
     assert link.proxy.statistics().bytes_to_server == passed
+    link.proxy.inject(Heal())
+    await pair.client.send_eof()
+    content, _ = await read_to_end(pair.server)
+    assert received + len(content) == 100
 
 
 async def test_hold_is_felt_by_the_sender(link: Link) -> None:
@@ -415,11 +414,11 @@ async def test_absent_server_resets_clients(nursery: trio.Nursery) -> None:
     port = listener.socket.getsockname()[1]
     await listener.aclose()
     proxy = Proxy(port)
-    await nursery.start(proxy.run)
-    for _ in range(3):
-        async with await trio.open_tcp_stream(HOST, proxy.port) as client:
-            assert await read_to_end(client) == (b"", "reset")
-    nursery.cancel_scope.cancel()
+    with trio.fail_after(TIMEOUT_S):
+        await nursery.start(proxy.run)
+        for _ in range(3):
+            async with await trio.open_tcp_stream(HOST, proxy.port) as client:
+                assert await read_to_end(client) == (b"", "reset")
 
 
 async def test_connections_are_bounded(link: Link) -> None:
@@ -439,15 +438,16 @@ async def test_cancelled_proxy_resets_its_connections() -> None:
     """Nothing is left behind, and the port is free."""
     (listener,) = await trio.open_tcp_listeners(0, host=HOST)
     proxy = Proxy(listener.socket.getsockname()[1])
-    async with trio.open_nursery() as own:
-        await own.start(proxy.run)
-        client = await trio.open_tcp_stream(HOST, proxy.port)
-        server = await listener.accept()
-        own.cancel_scope.cancel()
-    await listener.aclose()
-    for end in (client, server):
-        async with end:
-            assert await read_to_end(end) == (b"", "reset")
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as own:
+            await own.start(proxy.run)
+            client = await trio.open_tcp_stream(HOST, proxy.port)
+            server = await listener.accept()
+            own.cancel_scope.cancel()
+        await listener.aclose()
+        for end in (client, server):
+            async with end:
+                assert await read_to_end(end) == (b"", "reset")
     (reused,) = await trio.open_tcp_listeners(proxy.port, host=HOST)
     await reused.aclose()
 

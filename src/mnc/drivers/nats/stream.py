@@ -171,6 +171,11 @@ class JetStream:
 
     async def _send(self, client: Client, batch: Batch) -> dict[str, object]:
         batch_id = self._nuid.next().decode()
+        fence = {
+            "Nats-Expected-Stream": self._stream,
+            "Nats-Expected-Last-Subject-Sequence": str(batch.expected_seq),
+            "Nats-Expected-Last-Subject-Sequence-Subject": batch.marker_subject,
+        }
         for number, event in enumerate(batch.events, start=1):
             headers = {
                 "Nats-Batch-Id": batch_id,
@@ -178,9 +183,7 @@ class JetStream:
                 "Nats-Msg-Id": event.message_id,
             }
             if number == 1:
-                headers["Nats-Expected-Stream"] = self._stream
-                headers["Nats-Expected-Last-Subject-Sequence"] = str(batch.expected_seq)
-                headers["Nats-Expected-Last-Subject-Sequence-Subject"] = batch.marker_subject
+                headers |= fence
             await client.publish(event.subject, event.payload, headers=headers)
         answer = await self._session.request(
             client,
@@ -193,6 +196,7 @@ class JetStream:
                 "Nats-Batch-Commit": "1",
                 "Nats-Rollup": "sub",
                 "Nats-TTL": "never",
+                **({} if batch.events else fence),
             },
         )
         return parse_reply(answer.data)
