@@ -95,7 +95,13 @@ def read_messages(url: str, stream: str, *, first_seq: int = 1) -> Sequence[Stor
             pending = (await consumer.consumer_info()).num_pending or 0
             messages: list[StoredMessage] = []
             while pending:
-                fetched = await consumer.fetch(min(_FETCH, pending), timeout=_TIMEOUT_S)
+                try:
+                    fetched = await consumer.fetch(min(_FETCH, pending), timeout=_TIMEOUT_S)
+                except nats.errors.TimeoutError:
+                    # What was pending may have been a marker that has been replaced since.
+                    if (await consumer.consumer_info()).num_pending:
+                        raise
+                    break
                 messages += [
                     StoredMessage(
                         stream_seq=message.metadata.sequence.stream,

@@ -127,6 +127,26 @@ async def test_the_marker_says_the_position(harness: StreamHarness) -> None:
     assert marker.position.token.type_bits == _TYPE_BITS  # which comparing tokens ignores
 
 
+async def test_a_batch_without_events_puts_the_marker_there(harness: StreamHarness) -> None:
+    """A first position stands in the stream before any event, as a marker like any other."""
+    await harness.port.ensure()
+    position = Position(token=ResumeToken(token(1).data, _TYPE_BITS), epoch=Epoch(7))
+    first = Batch(
+        events=(),
+        marker_subject=_marker(harness),
+        position=position,
+        expected_seq=StreamSeq(0),
+    )
+    seq = await harness.port.publish(first)
+    assert [it.subject for it in await harness.stored()] == [_marker(harness)]
+    assert await harness.port.read_marker(_marker(harness)) == Checkpoint(
+        position=position, stream_seq=seq
+    )
+    with pytest.raises(FenceLostError):
+        await harness.port.publish(first)
+    assert await harness.port.publish(_batch(harness, 2, fence=seq)) == seq + 2
+
+
 async def test_one_marker_a_collection_stays(harness: StreamHarness) -> None:
     """Each batch replaces its collection's marker, so that markers don't add up."""
     await harness.port.ensure()

@@ -75,13 +75,18 @@ class FakeCheckpointStore:
         """Store a checkpoint unless one as late is there."""
         await self._write(namespace, checkpoint, only_first=False)
 
-    # --- what a test sees ------------------------------------------------------------------------
+    # --- what a test does and sees ---------------------------------------------------------------
 
     @property
     def checkpoints(self) -> Mapping[Namespace, Checkpoint]:
         """What is stored now."""
         self._land()
         return self._checkpoints
+
+    def drop(self) -> None:
+        """Remove all that is stored; what was sent may still land."""
+        self._land()
+        self._checkpoints.clear()
 
     # --- the server ------------------------------------------------------------------------------
 

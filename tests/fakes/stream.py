@@ -100,6 +100,8 @@ class FakeStream:
         self.max_messages: int | None = None
         self.batches: list[Batch] = []
         """Every batch that was sent, in order."""
+        self.first_markers: dict[str, Checkpoint] = {}
+        """What the first marker of each subject ever said."""
         self._latency = latency
         self._answer_timeout_s = answer_timeout_s
         self._duplicate_window_s = duplicate_window_s
@@ -251,6 +253,7 @@ class FakeStream:
         stream_seq = StreamSeq(self._last_seq + 1)
         position = Checkpoint(position=batch.position, stream_seq=stream_seq)
         self._append(batch.marker_subject, position)
+        self.first_markers.setdefault(batch.marker_subject, position)
         return stream_seq
 
     def _append(self, subject: str, content: EncodedEvent | Checkpoint) -> None:

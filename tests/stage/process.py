@@ -37,7 +37,7 @@ class _StoreInDatabase(FakeCheckpointStore):
     def __init__(self, source: FakeSource, *, latency: Latency) -> None:
         super().__init__(latency=latency)
         self.first: dict[Namespace, Checkpoint] = {}
-        """Where each collection was watched from."""
+        """Where each collection was first watched from."""
         self._source = source
 
     def _store(self, namespace: Namespace, checkpoint: Checkpoint) -> None:
@@ -66,18 +66,36 @@ class World:
             for name in collections:
                 self.source.write(name)
 
+    def drop_database(self) -> None:
+        """Drop the database, and the token documents in it."""
+        self.source.drop_database()
+        self.store.drop()
+        for name in list(self.store.first):
+            if self.marker(name.collection) is None:
+                del self.store.first[name]
+
     def expected(self, collection: str) -> Sequence[ResumeToken]:
         """Return the tokens of what was committed to a collection since it is watched."""
-        first = self.store.first.get(Namespace(database=DATABASE, collection=collection))
-        if first is None:
+        subject = marker_subject(stream=_STREAM, collection=collection)
+        watched_from = self.stream.first_markers.get(subject)
+        if watched_from is None:
             return []
         tokens = self.source.tokens(collection)
-        return [token for token in tokens if token > first.position.token]
+        return [token for token in tokens if token > watched_from.position.token]
 
     def stored(self, collection: str) -> Sequence[ResumeToken]:
         """Return the tokens of a collection's events in the stream, in order."""
         prefix = f"{_STREAM}.{collection}."
         return [event.token for event in self.stream.events if event.subject.startswith(prefix)]
+
+    def skipped(self, collection: str) -> bool:
+        """Whether the stream begins later than the collection was first watched from."""
+        first = self.store.first.get(Namespace(database=DATABASE, collection=collection))
+        subject = marker_subject(stream=_STREAM, collection=collection)
+        marker = self.stream.first_markers.get(subject)
+        if first is None or marker is None:
+            return False
+        return marker.position.token > first.position.token
 
     def marker(self, collection: str) -> Checkpoint | None:
         """Return a collection's position marker."""

@@ -179,7 +179,7 @@ async def test_a_lost_document_leaves_the_first_position_in_the_stream() -> None
     """Whoever drops the database takes the token documents along, and nothing is skipped."""
     world = await _world()
     first = await world.acquire()
-    world.store._checkpoints.clear()
+    world.store.drop()
     world.source.write("users")
     assert await world.acquire() == first
 
