@@ -76,12 +76,11 @@ class World:
 
     def expected(self, collection: str) -> Sequence[ResumeToken]:
         """Return the tokens of what was committed to a collection since it is watched."""
-        subject = marker_subject(stream=_STREAM, collection=collection)
-        watched_from = self.stream.first_markers.get(subject)
-        if watched_from is None:
+        first = self._first_marker(collection)
+        if first is None:
             return []
         tokens = self.source.tokens(collection)
-        return [token for token in tokens if token > watched_from.position.token]
+        return [token for token in tokens if token > first.position.token]
 
     def stored(self, collection: str) -> Sequence[ResumeToken]:
         """Return the tokens of a collection's events in the stream, in order."""
@@ -91,8 +90,7 @@ class World:
     def skipped(self, collection: str) -> bool:
         """Whether the stream begins later than the collection was first watched from."""
         first = self.store.first.get(Namespace(database=DATABASE, collection=collection))
-        subject = marker_subject(stream=_STREAM, collection=collection)
-        marker = self.stream.first_markers.get(subject)
+        marker = self._first_marker(collection)
         if first is None or marker is None:
             return False
         return marker.position.token > first.position.token
@@ -109,6 +107,9 @@ class World:
     def is_exact(self, *collections: str) -> bool:
         """Whether the stream holds exactly what was committed to `collections`."""
         return all(self.stored(name) == self.expected(name) for name in collections)
+
+    def _first_marker(self, collection: str) -> Checkpoint | None:
+        return self.stream.first_markers.get(marker_subject(stream=_STREAM, collection=collection))
 
 
 class FakeWorkshop:
