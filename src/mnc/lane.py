@@ -32,6 +32,9 @@ _IDLE_PROGRESS_S = 10.0
 A token document is itself an entry in the oplog: much more often, and the writes feed themselves.
 """
 
+_LAST_CHECKPOINT_S = 2.0
+"""How long a lane that ends may take to write its checkpoint."""
+
 _NO_MARKER = StreamSeq(0)
 
 _FIRST_LOOK_S = 1.0
@@ -117,10 +120,12 @@ class Lane:
             except MncError as error:
                 failure = error
             nursery.cancel_scope.cancel()
-        try:
-            await self._keeper.flush()
-        except CheckpointError as error:
-            self._observer.checkpoint_failed(error)
+        # Briefly: the marker says as much, and a lane that failed is reported after this.
+        with trio.move_on_after(_LAST_CHECKPOINT_S):
+            try:
+                await self._keeper.flush()
+            except CheckpointError as error:
+                self._observer.checkpoint_failed(error)
         if failure is not None:
             raise failure
 

@@ -88,6 +88,15 @@ class ServerProcess:
         """Whether the process runs; a frozen one does."""
         return self._popen.poll() is None
 
+    def has_said(self, text: str) -> bool:
+        """Say whether `text` stands in what the server has said since this start.
+
+        All of it is read: clients that wait for a server make it say a lot as soon as it is ready.
+        """
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            return text.encode() in log.read()
+
     def log_text(self) -> str:
         """Return what the server has said since this start, at most its last 16 KiB."""
         with self.log_path.open("rb") as log:

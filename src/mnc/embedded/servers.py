@@ -110,7 +110,7 @@ def start_mongod(
     )
     try:
         server.wait_until(
-            lambda: '"Waiting for connections"' in server.log_text(), timeout_s=_START_TIMEOUT_S
+            lambda: server.has_said('"Waiting for connections"'), timeout_s=_START_TIMEOUT_S
         )
         with MongoClient[dict[str, Any]](_HOST, port, directConnection=True) as client:
             if repl_set is not None:
@@ -154,9 +154,7 @@ def start_nats_server(
         data_dir=data_dir,
     )
     try:
-        server.wait_until(
-            lambda: "Server is ready" in server.log_text(), timeout_s=_START_TIMEOUT_S
-        )
+        server.wait_until(lambda: server.has_said("Server is ready"), timeout_s=_START_TIMEOUT_S)
     except BaseException:
         server.kill()
         raise
