@@ -34,13 +34,14 @@ WriteFault = CheckpointError | Unacknowledged
 
 @dataclass(order=True)
 class _Write:
-    """A write on its way."""
+    """A write on its way, and what was stored when it had landed."""
 
     lands_at: float
     number: int
     namespace: Namespace = field(compare=False)
     checkpoint: Checkpoint = field(compare=False)
     only_first: bool = field(compare=False)
+    stored: Checkpoint | None = field(default=None, compare=False)
 
 
 class FakeCheckpointStore:
@@ -68,8 +69,9 @@ class FakeCheckpointStore:
 
     async def create(self, namespace: Namespace, checkpoint: Checkpoint) -> Checkpoint:
         """Store the first checkpoint unless there is one."""
-        await self._write(namespace, checkpoint, only_first=True)
-        return self.checkpoints[namespace]
+        stored = await self._write(namespace, checkpoint, only_first=True)
+        assert stored is not None
+        return stored
 
     async def save(self, namespace: Namespace, checkpoint: Checkpoint) -> None:
         """Store a checkpoint unless one as late is there."""
@@ -92,13 +94,13 @@ class FakeCheckpointStore:
 
     async def _write(
         self, namespace: Namespace, checkpoint: Checkpoint, *, only_first: bool
-    ) -> None:
+    ) -> Checkpoint | None:
         await trio.lowlevel.checkpoint_if_cancelled()
         fault = self.write_faults()
         latency_s = self._latency()
+        lands_at = trio.current_time() + latency_s / 2
+        write = _Write(lands_at, next(self._numbers), namespace, checkpoint, only_first)
         if not isinstance(fault, CheckpointError):
-            lands_at = trio.current_time() + latency_s / 2
-            write = _Write(lands_at, next(self._numbers), namespace, checkpoint, only_first)
             heapq.heappush(self._sent, write)
         await trio.sleep(latency_s)
         self._land()
@@ -108,7 +110,7 @@ class FakeCheckpointStore:
             case Unacknowledged(error):
                 raise error
             case None:
-                return
+                return write.stored
 
     def _land(self) -> None:
         now = trio.current_time()
@@ -119,6 +121,7 @@ class FakeCheckpointStore:
                 not write.only_first and stored.position.token < write.checkpoint.position.token
             ):
                 self._store(write.namespace, write.checkpoint)
+            write.stored = self._checkpoints[write.namespace]
 
     def _store(self, namespace: Namespace, checkpoint: Checkpoint) -> None:
         self._checkpoints[namespace] = checkpoint

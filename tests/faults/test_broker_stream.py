@@ -88,7 +88,11 @@ def check_rest(deployment: Deployment, connector: ConnectorProcess) -> None:
     The older ones were there once, and were removed.
     """
     committed = wait_for_last(deployment)
-    assert connector.counted("events_published") >= len(committed)
+    wait_until(
+        lambda: connector.counted("events_published") >= len(committed),
+        timeout_s=5,
+        what="each event to be acknowledged",
+    )
     assert connector.terminate() == 0
     stored = stored_events(deployment)
     for name in deployment.collections:
@@ -169,7 +173,7 @@ def test_stream_that_keeps_one_message_per_subject_goes_on(deploy: Deploy) -> No
     wait_until(
         lambda: connector.counted("events_published") == writer.events,
         timeout_s=5,
-        what="each event to be counted once",
+        what="each event to be acknowledged once",
     )
     report = compare(committed, stored_events(deployment))
     assert (report.duplicated, report.misordered, report.unexpected) == (0, 0, 0), report

@@ -360,6 +360,19 @@ async def test_a_last_checkpoint_that_fails_is_no_failure() -> None:
 
 
 @virtual_time
+async def test_a_last_checkpoint_that_takes_too_long_is_given_up() -> None:
+    """A lane that failed is reported soon, though the store is frozen; the marker says as much."""
+    world = await _world()
+    world.store = FakeCheckpointStore(latency=lambda: 3600.0)
+    lane = world.lane()
+    await lane.route.deliver(events(1, 3))
+    lane.route.end(SourceUnavailableError("away"))
+    with trio.fail_after(5), pytest.raises(SourceUnavailableError):
+        await lane.run()
+    assert world.stream.events == events(1, 3)
+
+
+@virtual_time
 async def test_failing_checkpoints_hold_up_nothing() -> None:
     """While token documents can't be written, publishing goes on."""
     world = await _world(write_faults=(_AWAY,) * 1000)

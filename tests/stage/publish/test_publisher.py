@@ -269,14 +269,15 @@ async def test_a_refusal_is_for_the_supervisor(refusal: SinkError) -> None:
     assert len(stream.batches) == 1
 
 
+@pytest.mark.parametrize("before", range(10))
 @virtual_time
-async def test_an_event_over_the_limit_is_for_the_supervisor() -> None:
+async def test_an_event_over_the_limit_is_for_the_supervisor(before: int) -> None:
     """An event that the broker doesn't take ends the publisher, when those before it are stored."""
     stream = await _stream()
-    large = event(8, payload=b"." * 2_000_000)
+    large = event(before + 1, payload=b"." * 2_000_000)
     with pytest.raises(PayloadTooLargeError):
-        await _publisher(stream).publish([*events(1, 7), large, event(9)])
-    assert stream.events == events(1, 7)
+        await _publisher(stream).publish([*events(1, before), large, *events(20, 22)])
+    assert stream.events == events(1, before)
 
 
 @virtual_time
@@ -344,6 +345,14 @@ async def test_attempts_with_a_live_connection_are_bounded() -> None:
         await publisher.publish(events(1, 3))
     assert len(stream.batches) == 8
     assert stream.events == []
+
+
+@virtual_time
+async def test_attempts_are_counted_from_the_last_success() -> None:
+    """A link over which some of it gets through now and then is no reason to give up."""
+    stream = await _stream(*[*[NEVER_STORED] * 7, None] * 2)
+    await _publisher(stream).publish(events(1, 80))
+    assert stream.events == events(1, 80)
 
 
 # --- in flight -----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 
 import nats.errors
 from nats.aio.client import Client, Srv
+from nats.aio.transport import TcpTransport
 
 __all__ = ["MendedClient"]
 
@@ -19,10 +20,11 @@ class MendedClient(Client):
     """A client that connects as it was told to, and ends when it is told to.
 
     nats-py logs in without TLS at a server that doesn't ask for it, whatever the URL says. It
-    doesn't close the connection of an attempt to reconnect that failed. When it closes with
-    something left to write, a connection that broke is an error by which nobody learns that it is
-    closed. And it waits by `asyncio.wait_for`, which before Python 3.12 loses a cancellation that
-    comes together with what is waited for: it then goes on connecting for ever.
+    doesn't close the connection of an attempt to reconnect that failed, and reconnects only when a
+    dead connection has taken what was to be sent. When it closes with something left to write, a
+    connection that broke is an error by which nobody learns that it is closed. And it waits by
+    `asyncio.wait_for`, which before Python 3.12 loses a cancellation that comes together with what
+    is waited for: it then goes on connecting for ever.
     """
 
     def __init__(self, *, demands_tls: bool) -> None:
@@ -45,6 +47,18 @@ class MendedClient(Client):
         """Close with nothing left to write: who awaits an answer to it has been told otherwise."""
         self._pending, self._pending_data_size = [], 0
         await super()._close(status, do_cbs)
+
+    async def _process_op_err(self, e: Exception) -> None:
+        """Give a broken connection up at once, with what it has not sent.
+
+        nats-py waits for it to be sent first: with the other end gone, until TCP gives up, which
+        takes a quarter of an hour. Whoever sent it learns that the connection broke.
+        """
+        if isinstance(self._transport, TcpTransport) and not self.is_reconnecting:
+            writer = self._transport._io_writer  # noqa: SLF001 - it has no way to abort
+            if writer is not None:
+                writer.transport.abort()
+        await super()._process_op_err(e)
 
     def _connect_command(self) -> bytes:
         """Build the first message, which has the credentials: the last moment to stop it."""
