@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 from tests.servers import FAIL_POINTS, StartMongod, StartNatsServer
+from tests.soak import SoakReport
 
 from mnc.embedded.servers import (
     MongodProcess,
@@ -30,6 +31,20 @@ __all__: list[str] = []
 # Generating is slow while the machine is busy with servers, and deadlines would measure that.
 settings.register_profile("mnc", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mnc")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `.scripts/soak` ask for its report."""
+    parser.addoption(
+        "--soak-report", type=Path, help="print a line a fault, and write them to this file"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the report in the process that hears of all tests, which is no worker of `-n`."""
+    path = config.getoption("--soak-report")
+    if path is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(SoakReport(path))
 
 
 @pytest.fixture(scope="session")

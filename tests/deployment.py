@@ -15,7 +15,8 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from tests.connector import ConnectorProcess
 from tests.jetstream import ask_jetstream, create_stream, last_of_subject
-from tests.oracle import Oracle
+from tests.oracle import Oracle, Report
+from tests.soak import note_figures
 from tests.writer import MakeId, Writer, plain_id
 
 from mnc.embedded.servers import MongodProcess, NatsServerProcess
@@ -64,6 +65,8 @@ class Deployment:
             "NATS_STREAM_NAME": self.stream,
             **settings,
         }
+        self.reports: list[Report] = []
+        """What the oracle said at the end, for the soak's figures."""
         self._folder = folder
         self._connectors: list[ConnectorProcess] = []
         self.client = MongoClient[dict[str, Any]](mongo_uri)
@@ -128,6 +131,7 @@ class Deployment:
             if connector.is_alive:
                 assert connector.terminate() == 0
         report = self.oracle.report()
+        self.reports.append(report)
         assert report.is_exact, report
         assert report.expected in (range(events, events + 1) if isinstance(events, int) else events)
         for collection in self.collections:
@@ -170,6 +174,7 @@ def deploy(
 ) -> Iterator[Deploy]:
     """Make deployments, which are gone afterwards."""
     del start_own_mongod, start_own_nats  # asked for so that their servers outlive deployments
+    deployments: list[Deployment] = []
     with ExitStack() as cleanup:
 
         def make(
@@ -189,6 +194,7 @@ def deploy(
                 settings=settings,
                 folder=tmp_path,
             )
+            deployments.append(deployment)
             cleanup.callback(deployment.client.close)
             if mongod is None:
                 cleanup.callback(deployment.client.drop_database, deployment.database)
@@ -200,3 +206,4 @@ def deploy(
             return deployment
 
         yield make
+    note_figures(request.node, [report for each in deployments for report in each.reports])

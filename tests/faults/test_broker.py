@@ -100,11 +100,9 @@ def test_outage_that_began_while_idle_is_reported_too(
     deployment.finish(writer.events)
 
 
-@pytest.mark.parametrize(
-    ("seed", "outages"), [(1, 10), *(pytest.param(seed, 100, marks=SOAK) for seed in (2, 3))]
-)
+@pytest.mark.parametrize(("seed", "rounds"), [(1, 10), pytest.param(2, 100, marks=SOAK)])
 def test_short_outages_mid_batch_leave_the_stream_exact(
-    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, outages: int
+    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, rounds: int
 ) -> None:
     """Batches whose answer never came are stored once, whether the broker had them or not."""
     rng = random.Random(seed)
@@ -112,7 +110,7 @@ def test_short_outages_mid_batch_leave_the_stream_exact(
     deployment = deploy(nats_server=server, NATS_ACK_TIMEOUT_S="0.2")
     connector = deployment.start_ready()
     with deployment.writer(seed=seed) as writer:
-        for _ in range(outages):
+        for _ in range(rounds):
             connector.run_for(rng.uniform(0.1, 0.5))
             if rng.random() < 0.3:
                 server.kill()

@@ -19,9 +19,8 @@ from tests.injection.operators import Operator, Undo
 from tests.jetstream import create_stream
 from tests.oracle import Event, compare
 from tests.servers import StartNatsServer
+from tests.soak import SOAK
 from tests.waiting import wait_until
-
-SOAK = (pytest.mark.soak, pytest.mark.timeout(1800))
 
 STALL_S = 5
 """After how long without publishing the connector says that it isn't ready."""
@@ -99,6 +98,7 @@ def check_rest(deployment: Deployment, connector: ConnectorProcess) -> None:
         expected = [event for event in committed if event.collection == name]
         held = [event for event in stored if event.collection == name]
         report = compare(expected[len(expected) - len(held) :], held)
+        deployment.reports.append(report)
         assert report.is_exact, report
 
 
@@ -112,9 +112,9 @@ def wait_for_progress(connector: ConnectorProcess) -> None:
     )
 
 
-def show(number: int, times: int, what: object) -> None:
+def show(number: int, rounds: int, what: object) -> None:
     """Print a fault that is about to happen."""
-    print(f"{number} of {times}: {what}", flush=True)  # noqa: T201 - pytest shows it with a failure
+    print(f"{number} of {rounds}: {what}", flush=True)  # noqa: T201 - pytest shows it with a failure
 
 
 # --- what is removed --------------------------------------------------------------------------
@@ -136,9 +136,9 @@ def make_anew(operator: Operator) -> None:
 
 
 @pytest.mark.parametrize("remove", [purge, delete, make_anew])
-@pytest.mark.parametrize(("seed", "times"), [(1, 3), pytest.param(2, 20, marks=SOAK)])
+@pytest.mark.parametrize(("seed", "rounds"), [(1, 3), pytest.param(2, 20, marks=SOAK)])
 def test_nothing_is_missing_but_what_was_removed(
-    deploy: Deploy, remove: Callable[[Operator], None], seed: int, times: int
+    deploy: Deploy, remove: Callable[[Operator], None], seed: int, rounds: int
 ) -> None:
     """A stream that was emptied goes on with the next event, within seconds.
 
@@ -148,9 +148,9 @@ def test_nothing_is_missing_but_what_was_removed(
     deployment = deploy(NATS_ACK_TIMEOUT_S="1")
     connector = deployment.start_ready()
     with deployment.writer(seed=seed) as writer:
-        for number in range(1, times + 1):
+        for number in range(1, rounds + 1):
             writer.wait_for_events(rng.randrange(20, 200))
-            show(number, times, remove.__name__)
+            show(number, rounds, remove.__name__)
             remove(operator_of(deployment))
             wait_for_progress(connector)
     check_rest(deployment, connector)
@@ -338,22 +338,23 @@ def test_denied_change_comes_with_the_command(
     )
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("rounds", [pytest.param(20, marks=SOAK)])
 @pytest.mark.parametrize(
     "refusal",
     [FULL_OF_MESSAGES, FULL_OF_BYTES, WITHOUT_BATCHES, SEALED],
     ids=lambda refusal: refusal.name,
 )
-def test_refusals_at_random_times_lose_nothing(deploy: Deploy, refusal: Refusal) -> None:
+def test_refusals_at_random_times_lose_nothing(
+    deploy: Deploy, refusal: Refusal, rounds: int
+) -> None:
     """Whenever the stream refuses, and for however long, the events wait in MongoDB."""
     rng = random.Random(1)
     deployment = deploy()
     connector = deployment.start_ready()
     with deployment.writer(seed=1, pause_s=0.02) as writer:
-        for number in range(1, 21):
+        for number in range(1, rounds + 1):
             writer.wait_for_events(rng.randrange(200))
-            show(number, 20, refusal.name)
+            show(number, rounds, refusal.name)
             cure = refusal.cause(operator_of(deployment))
             connector.wait_not_ready(refusal.reason, timeout_s=STALL_S + 5)
             connector.run_for(rng.uniform(0, RETRY_S))
@@ -376,9 +377,9 @@ def test_message_over_the_streams_limit_is_named(deploy: Deploy) -> None:
 # --- JetStream switched off -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("seed", "times"), [(1, 1), pytest.param(2, 20, marks=SOAK)])
+@pytest.mark.parametrize(("seed", "rounds"), [(1, 1), pytest.param(2, 20, marks=SOAK)])
 def test_broker_without_jetstream_is_reported_and_waited_for(
-    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, times: int
+    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, rounds: int
 ) -> None:
     """A broker that comes back without JetStream is as good as none, until it has it again."""
     rng = random.Random(seed)
@@ -386,9 +387,9 @@ def test_broker_without_jetstream_is_reported_and_waited_for(
     deployment = deploy(nats_server=server)
     connector = deployment.start_ready()
     with deployment.writer(seed=seed) as writer:
-        for number in range(1, times + 1):
+        for number in range(1, rounds + 1):
             writer.wait_for_events(rng.randrange(20, 200))
-            show(number, times, "JetStream off")
+            show(number, rounds, "JetStream off")
             server.stop()
             server = start_own_nats(server.data_dir, port=server.port, jetstream=False)
             connector.wait_not_ready("has not been able to publish", timeout_s=STALL_S + 10)

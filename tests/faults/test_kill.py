@@ -14,12 +14,9 @@ SEVERAL_BATCHES = 2500
 """JetStream takes 1,000 messages in an atomic batch."""
 
 
-@pytest.mark.parametrize(
-    ("seed", "kills"),
-    [(1, 30), *(pytest.param(seed, 200, marks=SOAK) for seed in (2, 3, 4))],
-)
+@pytest.mark.parametrize(("seed", "rounds"), [(1, 30), pytest.param(2, 300, marks=SOAK)])
 def test_kills_at_random_moments_leave_the_stream_exact(
-    deploy: Deploy, seed: int, kills: int
+    deploy: Deploy, seed: int, rounds: int
 ) -> None:
     """No event is lost, doubled or misplaced when every run ends with kill -9, also while starting.
 
@@ -29,7 +26,7 @@ def test_kills_at_random_moments_leave_the_stream_exact(
     deployment = deploy()
     connector = deployment.start_ready()
     with deployment.writer(seed=seed) as writer:
-        for _ in range(kills):
+        for _ in range(rounds):
             connector.run_for(rng.uniform(0.01, 1.5))
             connector.kill()
             connector = deployment.start()

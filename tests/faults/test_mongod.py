@@ -58,11 +58,9 @@ def test_killed_reads_are_resumed(deploy: Deploy, kill: Kill) -> None:
     deployment.finish(writer.events)
 
 
-@pytest.mark.parametrize(
-    ("seed", "crashes"), [(1, 3), *(pytest.param(seed, 50, marks=SOAK) for seed in (2, 3))]
-)
+@pytest.mark.parametrize(("seed", "rounds"), [(1, 3), pytest.param(2, 50, marks=SOAK)])
 def test_crashes_of_mongod_under_writes_leave_the_stream_exact(
-    deploy: Deploy, start_own_mongod: StartMongod, seed: int, crashes: int
+    deploy: Deploy, start_own_mongod: StartMongod, seed: int, rounds: int
 ) -> None:
     """A server that is killed and comes back gives every event that it had committed, once."""
     rng = random.Random(seed)
@@ -70,7 +68,7 @@ def test_crashes_of_mongod_under_writes_leave_the_stream_exact(
     deployment = deploy(mongod=server)
     connector = deployment.start_ready()
     with deployment.writer(seed=seed) as writer:
-        for _ in range(crashes):
+        for _ in range(rounds):
             writer.wait_for_events(rng.randrange(200))
             server.kill()
             connector.run_for(rng.uniform(0, 1))

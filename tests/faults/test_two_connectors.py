@@ -9,10 +9,8 @@ from tests.deployment import Deploy
 from tests.soak import SOAK
 
 
-@pytest.mark.parametrize(
-    ("seed", "naps"), [(1, 6), *(pytest.param(seed, 100, marks=SOAK) for seed in (2, 3))]
-)
-def test_stale_writers_cannot_append(deploy: Deploy, seed: int, naps: int) -> None:
+@pytest.mark.parametrize(("seed", "rounds"), [(1, 6), pytest.param(2, 100, marks=SOAK)])
+def test_stale_writers_cannot_append(deploy: Deploy, seed: int, rounds: int) -> None:
     """Whoever wakes up from a freeze with a full buffer stores nothing that the other has stored.
 
     They race for every batch, take turns in sleeping, and the ids of what the other stored are
@@ -22,7 +20,7 @@ def test_stale_writers_cannot_append(deploy: Deploy, seed: int, naps: int) -> No
     deployment = deploy()
     connectors = [deployment.start_ready(), deployment.start_ready()]
     with deployment.writer(seed=seed, pause_s=0.001) as writer:
-        for nap in range(naps):
+        for nap in range(rounds):
             sleeper, other = connectors[nap % 2], connectors[1 - nap % 2]
             other.run_for(rng.uniform(0.1, 0.5))
             sleeper.pause()
