@@ -22,7 +22,8 @@ class MendedClient(Client):
     nats-py logs in without TLS at a server that doesn't ask for it, whatever the URL says. It
     doesn't close the connection of an attempt to reconnect that failed, and reconnects only when a
     dead connection has taken what was to be sent. When it closes with something left to write, a
-    connection that broke is an error by which nobody learns that it is closed. And it waits by
+    connection that broke is an error by which nobody learns that it is closed. A greeting that
+    breaks off within its first word ends `connect` with a ValueError. And it waits by
     `asyncio.wait_for`, which before Python 3.12 loses a cancellation that comes together with what
     is waited for: it then goes on connecting for ever.
     """
@@ -59,6 +60,13 @@ class MendedClient(Client):
             if writer is not None:
                 writer.transport.abort()
         await super()._process_op_err(e)
+
+    async def _process_connect_init(self) -> None:
+        """Read the greeting and log in."""
+        try:
+            await super()._process_connect_init()
+        except ValueError as error:
+            raise nats.errors.UnexpectedEOF from error
 
     def _connect_command(self) -> bytes:
         """Build the first message, which has the credentials: the last moment to stop it."""
