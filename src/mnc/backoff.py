@@ -24,6 +24,9 @@ class Backoff:
 
     def delay_s(self, attempt: int, rng: random.Random) -> float:
         """Return the delay before attempt number `attempt`, counted from 1, in seconds."""
+        return self.longest_s(attempt) * rng.uniform(0.5, 1.0)
+
+    def longest_s(self, attempt: int) -> float:
+        """Return the longest that `delay_s` can be for this attempt."""
         # The exponent is bounded: a float overflows at about the thousandth attempt.
-        ceiling = min(self.max_s, self.first_s * 2.0 ** min(attempt - 1, 64))
-        return ceiling * rng.uniform(0.5, 1.0)
+        return min(self.max_s, self.first_s * 2.0 ** min(attempt - 1, 64))

@@ -39,6 +39,9 @@ class Recovery(Enum):
     RETRY = "retry"
     """Restart from the persisted position, with backoff: the world heals by itself."""
 
+    RECONNECT = "reconnect"
+    """The same every few seconds: a server is away, and once it is back no time should be lost."""
+
     WAIT = "wait"
     """The same at the longest delay: a person must act, and what they do is noticed."""
 
@@ -87,6 +90,7 @@ class SourceError(MncError):
 class SourceUnavailableError(SourceError):
     """MongoDB can't be reached, has no primary, or closed the cursor."""
 
+    recovery = Recovery.RECONNECT
     kind = "source_unavailable"
 
 
@@ -120,6 +124,7 @@ class SinkError(MncError):
 class SinkUnavailableError(SinkError):
     """NATS or JetStream can't be reached; nothing is known to be wrong with what was sent."""
 
+    recovery = Recovery.RECONNECT
     kind = "sink_unavailable"
 
 
@@ -184,4 +189,5 @@ class CheckpointRefusedError(CheckpointError):
 class CheckpointUnavailableError(CheckpointError):
     """The token collection can't be read or written now."""
 
+    recovery = Recovery.RECONNECT
     kind = "checkpoint_unavailable"

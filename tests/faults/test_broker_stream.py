@@ -153,6 +153,7 @@ def test_nothing_is_missing_but_what_was_removed(
             show(number, rounds, remove.__name__)
             remove(operator_of(deployment))
             wait_for_progress(connector)
+            connector.run_for(rng.uniform(1, 3))  # at once again, it would be one trouble
     check_rest(deployment, connector)
     assert len(connector.log("service.started")) == 1
 

@@ -11,24 +11,38 @@ from mnc.errors import MncError, Recovery
 
 __all__ = ["RestartPolicy"]
 
+_RUN_PER_REST = 10
+"""A lane is healthy that ran this much longer than it had rested before."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestartPolicy:
     """Exponential backoff with jitter, forgotten after a healthy while."""
 
     backoff: Backoff = Backoff(first_s=0.1, max_s=30.0)  # noqa: RUF009 - frozen
+    reconnect: Backoff = Backoff(first_s=0.1, max_s=2.0)  # noqa: RUF009 - frozen
+    """An attempt costs a server that is back next to nothing, and one that is away nothing."""
     healthy_after_s: float = 60.0
     """A lane that ran this long before it failed starts from the shortest delay again."""
 
     def attempt(self, *, previous: int, ran_s: float) -> int:
-        """Return the number of this failure in its row, counted from 1."""
-        return 1 if ran_s >= self.healthy_after_s else previous + 1
+        """Return the number of this failure in its row, counted from 1.
+
+        Short delays are forgotten sooner: a lane that fails now and then, by faults that have
+        nothing to do with each other, rests for a tenth of its time at most.
+        """
+        healthy_after_s = min(
+            self.healthy_after_s, _RUN_PER_REST * self.backoff.longest_s(previous)
+        )
+        return 1 if ran_s >= healthy_after_s else previous + 1
 
     def delay_s(self, error: MncError, *, attempt: int, rng: random.Random) -> float | None:
         """Return how long to wait before the next start in seconds, or None for never."""
         match error.recovery:
             case Recovery.RETRY:
                 return self.backoff.delay_s(attempt, rng)
+            case Recovery.RECONNECT:
+                return self.reconnect.delay_s(attempt, rng)
             case Recovery.WAIT:
                 return self.backoff.max_s * rng.uniform(0.5, 1.0)
             case Recovery.STOP:

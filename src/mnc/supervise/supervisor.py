@@ -205,7 +205,7 @@ class Supervisor:
         finally:
             self._readers.remove(reader)
         for route in reader.routes:
-            if failure is not None and failure.recovery is not Recovery.RETRY:
+            if failure is not None and failure.recovery in (Recovery.WAIT, Recovery.STOP):
                 self._charges[route.collection].alone = len(reader.routes) > 1
             route.end(failure)
 

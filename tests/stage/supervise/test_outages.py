@@ -58,7 +58,7 @@ async def test_an_outage_of_nats_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("error", "most"),
-    [(SinkUnavailableError("no leader"), 40), (SinkRefusedError("too old"), 12)],
+    [(SinkUnavailableError("no leader"), 90), (SinkRefusedError("too old"), 12)],
     ids=lambda it: getattr(it, "kind", ""),
 )
 @virtual_time

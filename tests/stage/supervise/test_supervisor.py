@@ -285,7 +285,7 @@ async def test_a_reader_takes_its_lanes_along() -> None:
 
 @virtual_time
 async def test_restarts_back_off_and_go_on_for_ever() -> None:
-    """An outage of an hour is a few hundred tries, no more than half a minute apart."""
+    """In an outage of an hour a server is tried about every second and a half, and no faster."""
     world = World()
     world.source.open_faults = lambda: _AWAY
     process = Process(world, "users")
@@ -295,10 +295,10 @@ async def test_restarts_back_off_and_go_on_for_ever() -> None:
         (lane,) = process.lanes.values()
         assert isinstance(lane.state, Restarting)
         assert lane.state.error is _AWAY
-        assert 120 <= len(process.workshop.readers) + _restarts(lane) <= 250
+        assert 1800 <= _restarts(lane) <= 3600
         world.source.open_faults = Script()
         world.write("users")
-        await trio.sleep(31)
+        await trio.sleep(3)
         assert process.is_ready
         process.stop()
 

@@ -101,7 +101,7 @@ def _unreachable(reason: str, topology: str = "") -> ServerSelectionTimeoutError
 def test_each_cause_is_told_apart(error: PyMongoError, found: str, remedy: str) -> None:
     """A person reads why no server was found and what to do, and nothing of pymongo's text."""
     for translated in (source_error(error), checkpoint_error(error)):
-        assert translated.recovery is Recovery.RETRY
+        assert translated.recovery is Recovery.RECONNECT
         assert found in translated.message
         assert remedy in translated.remedy
         assert _SECRET not in str(translated)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mnc.backoff import Backoff
 from mnc.errors import (
+    FenceLostError,
     MncError,
     PositionLostError,
     Recovery,
@@ -26,10 +27,18 @@ _seeds = st.integers(0, 2**32)
 @given(st.integers(1, 10**6), _seeds)
 def test_what_heals_by_itself_is_retried_with_backoff(attempt: int, seed: int) -> None:
     """A passing failure waits as the backoff says for its attempt."""
+    delay_s = _POLICY.delay_s(FenceLostError("rival"), attempt=attempt, rng=random.Random(seed))
+    assert delay_s == _POLICY.backoff.delay_s(attempt, random.Random(seed))
+
+
+@given(st.integers(1, 10**6), _seeds)
+def test_server_that_is_away_is_asked_every_few_seconds(attempt: int, seed: int) -> None:
+    """However long an outage lasted, the lane is back within two seconds of its end."""
     delay_s = _POLICY.delay_s(
         SinkUnavailableError("away"), attempt=attempt, rng=random.Random(seed)
     )
-    assert delay_s == _POLICY.backoff.delay_s(attempt, random.Random(seed))
+    assert delay_s is not None
+    assert 0 < delay_s <= 2
 
 
 @given(st.integers(1, 10**6), _seeds)
@@ -55,8 +64,22 @@ def test_every_recovery_is_decided(recovery: Recovery) -> None:
     assert (delay_s is None) == (recovery is Recovery.STOP)
 
 
-@given(st.integers(0, 1000), st.floats(0, 1e6))
+@given(st.integers(1, 1000), st.floats(0, 1e6))
 def test_attempts_count_from_the_last_healthy_run(previous: int, ran_s: float) -> None:
-    """A failure is the first of its row after a healthy run, and the next one otherwise."""
+    """A failure is the first of its row after a minute, or ten times the delay before it."""
+    healthy_after_s = min(60, 10 * _POLICY.backoff.longest_s(previous))
     attempt = _POLICY.attempt(previous=previous, ran_s=ran_s)
-    assert attempt == (1 if ran_s >= 60 else previous + 1)
+    assert attempt == (1 if ran_s >= healthy_after_s else previous + 1)
+
+
+def test_lane_that_fails_at_once_every_time_slows_down() -> None:
+    """Failures right after a start reach the longest delay; those of a lane that works don't."""
+
+    def delays_s(ran_s: float) -> list[float]:
+        attempts = [0]
+        for _ in range(20):
+            attempts.append(_POLICY.attempt(previous=attempts[-1], ran_s=ran_s))
+        return [_POLICY.backoff.longest_s(attempt) for attempt in attempts[1:]]
+
+    assert delays_s(0.5)[-1] == 30
+    assert max(delays_s(5)) < 1
