@@ -58,10 +58,20 @@ class Route:
         """Whether the lane still wants events."""
         return not self._ended
 
+    @property
+    def has_room(self) -> bool:
+        """Whether what was delivered and isn't stored yet is less than the lane's share."""
+        return self._account.has_room
+
+    @property
+    def waits_for_lane(self) -> bool:
+        """Whether a delivery waits until the lane has stored more of what it has."""
+        return self._account.waits_for_share
+
     async def deliver(self, events: Sequence[EncodedEvent]) -> None:
         """Put `events`, all after the frontier and in order, in the buffer as the budget allows.
 
-        Returns at once, having dropped them, when the route has ended.
+        Returns at once, having dropped them, when the route has ended. One delivery at a time.
 
         Cancellation: a prefix has been delivered, and the frontier says which.
         """
