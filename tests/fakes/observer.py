@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 
 from mnc.errors import CheckpointError, SinkError
@@ -18,7 +18,7 @@ class RecordingObserver:
     def __init__(self) -> None:
         self.openings: list[Collection[str]] = []
         self.captures: Counter[str] = Counter()
-        self.waits_s: Counter[str] = Counter()
+        self.waits_s = defaultdict[str, float](float)
         self.batches: list[Batch] = []
         self.recoveries: list[EncodedEvent] = []
         self.retries: list[SinkError] = []

@@ -130,6 +130,11 @@ class Account:
         self.is_closed = False
 
     @property
+    def limit_bytes(self) -> int:
+        """What all accounts hold at most."""
+        return self._budget.limit_bytes
+
+    @property
     def has_room(self) -> bool:
         """Whether it holds less than its share."""
         return self.held_bytes < self._budget._free  # noqa: SLF001 - one class in two halves

@@ -7,7 +7,7 @@ fetched already. What a route has been delivered before (its frontier says so) i
 
 A reader hands out in order, so the slowest lane holds up the others. The reader waits for it for
 about a second, in all, between two times at the end of the oplog; then it *detaches* the route, if
-that helps another one, and goes on. The route keeps its frontier, from which it is read for anew.
+another lane has nothing to do meanwhile, and goes on. The route is read for anew from its frontier.
 
 Lanes that restart or were detached have a reader of their own, so that re-reading doesn't hold up
 the others. Once it has come as far as an older reader of the database, that one takes over its
@@ -16,7 +16,7 @@ routes: `Reader.offer`.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -119,7 +119,7 @@ class Reader:
         self._observer = observer
         self._merge = merge
         self._detach = detach
-        self._waited_s = Counter[str]()
+        self._waited_s = defaultdict[str, float](float)
         """How long each route has been waited for since the end of the oplog was last reached."""
         self._delivery: _Delivery | None = None
         """What is being delivered now."""
@@ -180,8 +180,8 @@ class Reader:
     async def _read(self, stream: ChangeStream, routes: dict[str, Route]) -> ResumeToken | None:
         """Deliver replies until the stream has to be opened anew; return an invalidate's token.
 
-        `routes` are those that the stream was opened for. One that is detached leaves them for good,
-        even when this reader takes it over again meanwhile: it misses events of this stream.
+        `routes` are those that the stream was opened for. One that is detached leaves them for
+        good, even when this reader takes it over again meanwhile: it misses events of this stream.
         """
         send, receive = trio.open_memory_channel[_Fetched | SourceError](0)
         async with trio.open_nursery() as nursery:
@@ -234,7 +234,7 @@ class Reader:
             for collection, lot in (await self._demultiplex(reply, routes)).items():
                 self._observer.captured(collection, len(lot.events))
                 if not await self._deliver_lot(lot, routes[collection]):
-                    del routes[collection], self._routes[collection]
+                    del routes[collection]
         for route in routes.values():
             if route.is_open:
                 route.reach(reply.token)
@@ -251,9 +251,11 @@ class Reader:
             waited_s = trio.current_time() - began_at
             self._waited_s[route.collection] += waited_s
             self._observer.waited(route.collection, waited_s)
-            if not scope.cancelled_caught:
+            if not scope.cancelled_caught or not route.is_open:
                 break
             if self._detach(route):
+                del self._routes[route.collection]
+                self._waited_s[route.collection] = 0.0
                 return False
             events = [event for event in events if event.token > route.frontier]
         if lot.error is not None:
@@ -269,13 +271,16 @@ class Reader:
                 delivery.scope.cancel()
 
     def _should_detach(self, delivery: _Delivery) -> bool:
-        """Say whether a lane is slow, and others aren't: all are while the broker is away."""
+        """Say whether a lane is slow while another has nothing to do, which may be waiting for it.
+
+        While all have events in hand, going on would only fill them up.
+        """
         route = delivery.route
         waited_s = self._waited_s[route.collection] + trio.current_time() - delivery.began_at
         return (
             waited_s >= _PATIENCE_S
             and route.waits_for_lane
-            and any(other.has_room for other in self._routes.values() if other is not route)
+            and any(other.is_settled for other in self._routes.values())
         )
 
     async def _demultiplex(self, reply: Reply, routes: Mapping[str, Route]) -> Mapping[str, Lot]:

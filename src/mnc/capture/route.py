@@ -26,6 +26,9 @@ __all__ = ["Route"]
 _PIECE_BYTES = 256 * 1024
 """Reserve in pieces of about this size: a large reply begins to flow before all of it fits."""
 
+_PIECES = 16
+"""Into how many pieces a budget goes at least, so that a piece fits into what others leave free."""
+
 
 class Route:
     """Carry one collection's events from a reader to its lane.
@@ -75,10 +78,11 @@ class Route:
 
         Cancellation: a prefix has been delivered, and the frontier says which.
         """
+        piece_bytes = min(_PIECE_BYTES, self._account.limit_bytes // _PIECES)
         begin = 0
         while begin < len(events) and self.is_open:
             end, size = begin + 1, events[begin].size_bytes
-            while end < len(events) and size + events[end].size_bytes <= _PIECE_BYTES:
+            while end < len(events) and size + events[end].size_bytes <= piece_bytes:
                 size += events[end].size_bytes
                 end += 1
             try:

@@ -4,8 +4,9 @@ Theory of operation. Lanes that are due start together as a cohort: each acquire
 one reader reads for all. A lane that fails is dropped alone, while its reader goes on for the
 others; a reader that fails takes its lanes along. Either way the lane is due again after a delay,
 in a later cohort with a reader of its own, which hands its lanes to the oldest reader once it has
-caught up. So does a lane that is slow: it goes on as it is, with a reader of its own. An error that time alone doesn't heal, in a reader of several lanes, may be the fault of
-one of them: those lanes come back each in a cohort of its own, so that the others go on.
+caught up. A lane that is slow goes on as it is, and has a reader of its own until then, too.
+An error that time alone doesn't heal, in a reader of several lanes, may be the fault of one of
+them: those lanes come back each in a cohort of its own, so that the others go on.
 """
 
 from __future__ import annotations

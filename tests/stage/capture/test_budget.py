@@ -74,7 +74,7 @@ async def test_who_waits_for_space_is_not_overtaken() -> None:
 async def _fill(account: Account) -> None:
     """Reserve bytes one by one until the account's share is exhausted."""
     with trio.move_on_after(1):
-        while True:
+        for _ in range(_LIMIT):
             await account.reserve(1)
 
 
@@ -97,23 +97,25 @@ async def test_busy_lanes_get_equal_shares() -> None:
     budget = ByteBudget(_LIMIT)
     accounts = [budget.open_account() for _ in range(2)]
 
-    async def use(account: Account) -> None:
+    async def fill(account: Account) -> None:
         while True:
             await account.reserve(1)
-            nursery.start_soon(settle, account)
 
     async def settle(account: Account) -> None:
-        await trio.sleep(1)
-        account.release(1)
+        while True:
+            await trio.sleep(0.1)
+            account.release(min(account.held_bytes, 1))
 
+    held: list[int] = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(use, accounts[0])
-        await trio.sleep(10.5)
-        assert accounts[0].held_bytes == 50
-        nursery.start_soon(use, accounts[1])
-        await trio.sleep(10)
-        assert [account.held_bytes for account in accounts] == pytest.approx([33, 33], abs=1)
+        for account in accounts:
+            nursery.start_soon(fill, account)
+            nursery.start_soon(settle, account)
+            await trio.sleep(10)
+            held.append(account.held_bytes)
+        held.append(accounts[0].held_bytes)
         nursery.cancel_scope.cancel()
+    assert held == pytest.approx([50, 33, 33], abs=1)
 
 
 @virtual_time
