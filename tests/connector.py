@@ -96,6 +96,13 @@ class ConnectorProcess:
         """Return the sum of a count in `/status` over the collections."""
         return sum(lane[count] for lane in self.get("/status").json()["collections"])
 
+    @property
+    def peak_rss_bytes(self) -> int:
+        """How much memory it has had at most so far; it has to be alive."""
+        status = Path(f"/proc/{self._popen.pid}/status").read_text()
+        (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) * 1024  # in kB, which are KiB
+
     # --- what is done to it ----------------------------------------------------------------------
 
     def run_for(self, seconds: float) -> None:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import nats
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-__all__ = ["StoredMessage", "ask_jetstream", "create_stream", "last_of_subject", "read_messages"]
+__all__ = [
+    "StoredMessage",
+    "ask_jetstream",
+    "create_stream",
+    "last_of_subject",
+    "read_messages",
+    "visit_messages",
+]
 
 _TIMEOUT_S = 5
 _FETCH = 500
@@ -77,8 +84,17 @@ def last_of_subject(url: str, stream: str, subject: str) -> StoredMessage | None
 
 def read_messages(url: str, stream: str, *, first_seq: int = 1) -> Sequence[StoredMessage]:
     """Return what the stream holds from `first_seq` on, in order."""
+    messages: list[StoredMessage] = []
+    visit_messages(url, stream, messages.append, first_seq=first_seq)
+    return messages
 
-    async def read() -> Sequence[StoredMessage]:
+
+def visit_messages(
+    url: str, stream: str, visit: Callable[[StoredMessage], None], *, first_seq: int = 1
+) -> None:
+    """Call `visit` for what the stream holds from `first_seq` on, in order, and keep none of it."""
+
+    async def read() -> None:
         client = await nats.connect(url)
         try:
             jetstream = client.jetstream()
@@ -93,7 +109,6 @@ def read_messages(url: str, stream: str, *, first_seq: int = 1) -> Sequence[Stor
                 ),
             )
             pending = (await consumer.consumer_info()).num_pending or 0
-            messages: list[StoredMessage] = []
             while pending:
                 try:
                     fetched = await consumer.fetch(min(_FETCH, pending), timeout=_TIMEOUT_S)
@@ -102,19 +117,18 @@ def read_messages(url: str, stream: str, *, first_seq: int = 1) -> Sequence[Stor
                     if (await consumer.consumer_info()).num_pending:
                         raise
                     break
-                messages += [
-                    StoredMessage(
-                        stream_seq=message.metadata.sequence.stream,
-                        subject=message.subject,
-                        headers=message.headers or {},
-                        payload=message.data,
+                for message in fetched:
+                    visit(
+                        StoredMessage(
+                            stream_seq=message.metadata.sequence.stream,
+                            subject=message.subject,
+                            headers=message.headers or {},
+                            payload=message.data,
+                        )
                     )
-                    for message in fetched
-                ]
                 pending = fetched[-1].metadata.num_pending
             await consumer.unsubscribe()
-            return messages
         finally:
             await client.close()
 
-    return asyncio.run(read())
+    asyncio.run(read())

@@ -17,13 +17,14 @@ from uuid import uuid4
 
 from bson.timestamp import Timestamp
 from pymongo import MongoClient
-from tests.jetstream import StoredMessage, read_messages
+from tests.jetstream import StoredMessage, read_messages, visit_messages
 from tests.waiting import wait_until
 
 __all__ = ["Event", "Oracle", "Report", "compare"]
 
 _OPERATIONS = frozenset({"insert", "update", "replace", "delete"})
 _SENTINEL = "oracle_sentinel"
+_SKETCH = {"$project": {"operationType": 1, "ns": 1, "documentKey": 1}}
 _DIFFERENCES = 20
 _TOKEN_SHOWN = 60
 
@@ -146,14 +147,16 @@ class Oracle:
         missing = set(expected)
         next_seq = 1
 
-        def is_complete() -> bool:
+        def note(message: StoredMessage) -> None:
             nonlocal next_seq
-            messages = read_messages(self._nats_url, self._stream, first_seq=next_seq)
-            if messages:
-                next_seq = messages[-1].stream_seq + 1
-            events = [_stored_event(message) for message in messages if self._is_event(message)]
-            stored.extend(events)
-            missing.difference_update(events)
+            next_seq = message.stream_seq + 1
+            if self._is_event(message):
+                event = _stored_event(message)
+                stored.append(event)
+                missing.discard(event)
+
+        def is_complete() -> bool:
+            visit_messages(self._nats_url, self._stream, note, first_seq=next_seq)
             return not missing
 
         with suppress(AssertionError):  # the report says what is missing, and more
@@ -179,7 +182,7 @@ class Oracle:
             database[_SENTINEL].insert_one({"_id": last})
             # A dropped database ends a stream; what comes after is read by one that begins there.
             while True:
-                with database.watch([{"$match": {"$or": wanted}}], **position) as changes:
+                with database.watch([{"$match": {"$or": wanted}}, _SKETCH], **position) as changes:
                     for change in changes:
                         position = {"start_after": change["_id"]}
                         if change["operationType"] not in _OPERATIONS:

@@ -22,7 +22,7 @@ import trio
 
 from mnc import __version__
 from mnc.capture.budget import ByteBudget
-from mnc.capture.reader import CaptureObserver, Merge, Reader
+from mnc.capture.reader import CaptureObserver, Detach, Merge, Reader
 from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper
 from mnc.config import Settings
@@ -190,15 +190,19 @@ class _Workshop:
             observer=telemetry,
             rng=self._rng,
         )
-        route = Route(
-            collection=collection,
-            frontier=reached.position.token,
-            account=self._budget.open_account(),
-        )
+        account = self._budget.open_account()
+        telemetry.watch_inflight(lambda: account.held_bytes)
+        route = Route(collection=collection, frontier=reached.position.token, account=account)
         return Lane(route=route, publisher=publisher, keeper=keeper, observer=telemetry)
 
     def reader(
-        self, routes: Iterable[Route], /, *, observer: CaptureObserver, merge: Merge
+        self,
+        routes: Iterable[Route],
+        /,
+        *,
+        observer: CaptureObserver,
+        merge: Merge,
+        detach: Detach,
     ) -> Reader:
         return Reader(
             source=self._source,
@@ -207,6 +211,7 @@ class _Workshop:
             routes=routes,
             observer=observer,
             merge=merge,
+            detach=detach,
         )
 
 

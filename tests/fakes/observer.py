@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 
 from mnc.errors import CheckpointError, SinkError
@@ -18,6 +18,7 @@ class RecordingObserver:
     def __init__(self) -> None:
         self.openings: list[Collection[str]] = []
         self.captures: Counter[str] = Counter()
+        self.waits_s = defaultdict[str, float](float)
         self.batches: list[Batch] = []
         self.recoveries: list[EncodedEvent] = []
         self.retries: list[SinkError] = []
@@ -32,6 +33,10 @@ class RecordingObserver:
     def captured(self, collection: str, events: int, /) -> None:
         """Add up the events."""
         self.captures[collection] += events
+
+    def waited(self, collection: str, seconds: float, /) -> None:
+        """Add up the seconds."""
+        self.waits_s[collection] += seconds
 
     def published(self, batch: Batch, /, *, ack_s: float) -> None:
         """Remember the batch."""

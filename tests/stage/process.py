@@ -12,7 +12,7 @@ from tests.fakes.source import DATABASE, FakeSource
 from tests.fakes.stream import FakeStream
 
 from mnc.capture.budget import ByteBudget
-from mnc.capture.reader import CaptureObserver, Merge, Reader
+from mnc.capture.reader import CaptureObserver, Detach, Merge, Reader
 from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper
 from mnc.encode.event import Encoder
@@ -171,7 +171,13 @@ class FakeWorkshop:
         return Lane(route=route, publisher=publisher, keeper=keeper, observer=telemetry)
 
     def reader(
-        self, routes: Iterable[Route], /, *, observer: CaptureObserver, merge: Merge
+        self,
+        routes: Iterable[Route],
+        /,
+        *,
+        observer: CaptureObserver,
+        merge: Merge,
+        detach: Detach,
     ) -> Reader:
         """Build a reader for `routes`."""
         reader = Reader(
@@ -181,6 +187,7 @@ class FakeWorkshop:
             routes=routes,
             observer=observer,
             merge=merge,
+            detach=detach,
         )
         self.readers.append(reader)
         return reader

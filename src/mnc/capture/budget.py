@@ -1,13 +1,18 @@
 """A budget of bytes that bounds what a process holds between MongoDB and the acknowledgement.
 
-Readers reserve before they hand events to a lane; lanes release when the stream has acknowledged
-them. Waiters are served in the order in which they came, so that no lane starves another.
+Theory of operation. Readers reserve before they hand events to a lane; lanes release when the
+stream has acknowledged them. Each lane has an account, whose *share* is a dynamic threshold: an
+account may hold as much as is free (Choudhury and Hahne, "Dynamic queue length thresholds for
+shared-memory packet switches", 1998, with alpha = 1). So one busy lane gets half of the budget,
+two get a third each, and something is always left for a lane that holds nothing. Such a lane may
+take whatever fits, however large.
+Who waits for its own share holds up nobody. Who waits for space, which is an account that holds
+nothing, is served before all that came later: otherwise large events would starve.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import trio
 
@@ -23,19 +28,12 @@ class BudgetStatistics:
     waiting: int
 
 
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    account: Account
-    size_bytes: int
-    admitted: bool = False
-    woken: trio.Event = field(default_factory=trio.Event)
-
-
 class ByteBudget:
-    """Admit reservations, first come first served, while their sum stays within the limit.
+    """Admit reservations while their sum stays within the limit, and each within its share.
 
     Invariants: `used` is the sum of what the open accounts hold; it is at most `limit`, unless a
-    single reservation larger than the limit was admitted while nothing else was held.
+    single reservation larger than the limit was admitted while nothing else was held. Nobody waits
+    who could be admitted, except behind somebody who came earlier and waits for space.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -43,7 +41,8 @@ class ByteBudget:
             raise ValueError("a byte budget holds at least one byte")
         self._limit = limit_bytes
         self._used = 0
-        self._waiters: deque[_Waiter] = deque()
+        self._waiting: dict[Account, _Wish] = {}
+        """In order of arrival."""
 
     @property
     def limit_bytes(self) -> int:
@@ -57,31 +56,45 @@ class ByteBudget:
     def statistics(self) -> BudgetStatistics:
         """Return the limit, what is held, and how many wait."""
         return BudgetStatistics(
-            limit_bytes=self._limit, used_bytes=self._used, waiting=len(self._waiters)
+            limit_bytes=self._limit, used_bytes=self._used, waiting=len(self._waiting)
         )
 
-    def _fits(self, size_bytes: int) -> bool:
-        return self._used + size_bytes <= self._limit or self._used == 0
+    @property
+    def _free(self) -> int:
+        return self._limit - self._used
+
+    def _exceeds_share(self, account: Account, size_bytes: int) -> bool:
+        # Compared as it would be afterwards, so that a share is never exceeded.
+        held = account.held_bytes
+        return held > 0 and held + size_bytes > self._free - size_bytes
+
+    def _waits_for_share(self, account: Account) -> bool:
+        wish = self._waiting.get(account)
+        return wish is not None and self._exceeds_share(account, wish.size_bytes)
 
     def _admit(self) -> None:
-        while self._waiters and self._fits(self._waiters[0].size_bytes):
-            waiter = self._waiters.popleft()
-            waiter.account.held_bytes += waiter.size_bytes
-            self._used += waiter.size_bytes
-            waiter.admitted = True
-            waiter.woken.set()
+        for account, wish in list(self._waiting.items()):
+            if self._exceeds_share(account, wish.size_bytes):
+                continue
+            if wish.size_bytes > self._free and self._used > 0:
+                return  # it waits for space, and with it all that came later
+            del self._waiting[account]
+            account.held_bytes += wish.size_bytes
+            self._used += wish.size_bytes
+            wish.granted.set()
 
     async def _reserve(self, account: Account, size_bytes: int) -> None:
-        waiter = _Waiter(account, size_bytes)
-        self._waiters.append(waiter)
+        if account in self._waiting:
+            raise trio.BusyResourceError("another reservation of the account waits")
+        wish = self._waiting[account] = _Wish(size_bytes)
         self._admit()
         try:
-            await waiter.woken.wait()
+            await wish.granted.wait()
         except trio.Cancelled:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+            if self._waiting.get(account) is wish:
+                del self._waiting[account]
                 self._admit()
-            elif waiter.admitted:
+            else:
                 account.release(size_bytes)
             raise
         if account.is_closed:
@@ -92,15 +105,22 @@ class ByteBudget:
         self._admit()
 
     def _drop(self, account: Account) -> None:
-        for waiter in [waiter for waiter in self._waiters if waiter.account is account]:
-            self._waiters.remove(waiter)
-            waiter.woken.set()
+        if wish := self._waiting.pop(account, None):
+            wish.granted.set()
+
+
+class _Wish:
+    """What an account waits for."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self.granted = trio.Event()
 
 
 class Account:
     """What one lane holds of the budget.
 
-    Invariants: a closed account holds nothing.
+    Invariants: a closed account holds nothing and waits for nothing.
     """
 
     def __init__(self, budget: ByteBudget) -> None:
@@ -109,11 +129,27 @@ class Account:
         """What this account holds now; changed by the budget alone."""
         self.is_closed = False
 
+    @property
+    def limit_bytes(self) -> int:
+        """What all accounts hold at most."""
+        return self._budget.limit_bytes
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it holds less than its share."""
+        return self.held_bytes < self._budget._free  # noqa: SLF001 - one class in two halves
+
+    @property
+    def waits_for_share(self) -> bool:
+        """Whether somebody waits on this account until it holds less itself."""
+        return self._budget._waits_for_share(self)  # noqa: SLF001 - one class in two halves
+
     async def reserve(self, size_bytes: int) -> None:
         """Wait until `size_bytes` fit, then hold them.
 
         A reservation larger than the whole budget is admitted when nothing else is held.
-        Raises trio.ClosedResourceError when the account is or gets closed.
+        Raises trio.ClosedResourceError when the account is or gets closed, and
+        trio.BusyResourceError when another task waits on the account.
 
         Cancellation: nothing is held.
         """

@@ -5,13 +5,20 @@ share one. A reader opens at the cluster time of the oldest frontier of its rout
 decoded and encoded off the event loop, whole, then delivered; while that happens, the next reply is
 fetched already. What a route has been delivered before (its frontier says so) is skipped.
 
-Lanes that restart get a reader of their own, so that re-reading doesn't hold up the others. Once it
-has come as far as an older reader of the database, that one takes over its routes: `Reader.offer`.
+A reader hands out in order, so the slowest lane holds up the others. The reader waits for it for
+about a second, in all, between two times at the end of the oplog; then it *detaches* the route, if
+another lane has nothing to do meanwhile, and goes on. The route is read for anew from its frontier.
+
+Lanes that restart or were detached have a reader of their own, so that re-reading doesn't hold up
+the others. Once it has come as far as an older reader of the database, that one takes over its
+routes: `Reader.offer`.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import trio
@@ -22,13 +29,23 @@ from mnc.capture.route import Route
 from mnc.errors import SourceError
 from mnc.model import ResumeToken
 
-__all__ = ["CaptureObserver", "Merge", "Reader"]
+__all__ = ["CaptureObserver", "Detach", "Merge", "Reader"]
 
 _INLINE_ENCODE_BYTES = 32 * 1024
 """A reply up to this size is encoded on the event loop, in under a millisecond.
 
 Going through a thread costs a third of one, which a single event need not pay.
 """
+
+_PATIENCE_S = 1.0
+"""How long a reader waits for one lane, in all, until it has been at the end of the oplog again.
+
+By so much the others' events are late. Shorter, and more bursts that their lane stores at full
+speed cost a change stream of their own.
+"""
+
+_LOOK_S = 0.1
+"""How often a reader looks whether it has lost its patience."""
 
 
 class CaptureObserver(Protocol):
@@ -42,6 +59,10 @@ class CaptureObserver(Protocol):
         """Hear that `events` new events of `collection` were read."""
         ...
 
+    def waited(self, collection: str, seconds: float, /) -> None:
+        """Hear that handing them over took so long, for want of room."""
+        ...
+
 
 class Merge(Protocol):
     """Offers a reader's routes to an older one; says whether that one took them over."""
@@ -49,6 +70,28 @@ class Merge(Protocol):
     def __call__(self, reader: Reader, /) -> bool:
         """Offer the routes of `reader`, which stands at a reply's boundary."""
         ...
+
+
+class Detach(Protocol):
+    """Gives a route that holds up others a reader of its own; says whether it gets one."""
+
+    def __call__(self, route: Route, /) -> bool:
+        """Read for `route` from its frontier on. When this says yes, its reader lets go of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    reply: Reply
+    is_last: bool
+    """Whether the server had nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    route: Route
+    scope: trio.CancelScope
+    began_at: float
 
 
 class Reader:
@@ -67,6 +110,7 @@ class Reader:
         routes: Iterable[Route],
         observer: CaptureObserver,
         merge: Merge,
+        detach: Detach,
     ) -> None:
         self._source = source
         self._encode = encode
@@ -74,6 +118,11 @@ class Reader:
         self._routes = {route.collection: route for route in routes}
         self._observer = observer
         self._merge = merge
+        self._detach = detach
+        self._waited_s = defaultdict[str, float](float)
+        """How long each route has been waited for since the end of the oplog was last reached."""
+        self._delivery: _Delivery | None = None
+        """What is being delivered now."""
         self._must_reopen = False
         self._stopping = False
         self._encode_limiter = trio.CapacityLimiter(1)
@@ -95,10 +144,12 @@ class Reader:
     def offer(self, other: Reader) -> bool:
         """Take over the routes of `other`, which stands at a reply's boundary.
 
-        They are read for from the next reply on. Says no when `other` is behind this reader, or
-        when this reader is ending.
+        They are read for from the next reply on. Says no when `other` is behind this reader, when
+        this reader is ending, and while a route of either would hold up the others.
         """
         if self._stopping or not self._drop_ended() or other.boundary < self.boundary:
+            return False
+        if not all(route.has_room for route in (*self.routes, *other.routes)):
             return False
         self._routes |= other._routes
         other._routes = {}
@@ -126,32 +177,40 @@ class Reader:
             finally:
                 await stream.aclose()
 
-    async def _read(self, stream: ChangeStream, routes: Mapping[str, Route]) -> ResumeToken | None:
-        """Deliver replies until the stream has to be opened anew; return an invalidate's token."""
-        send, receive = trio.open_memory_channel[Reply | SourceError](0)
+    async def _read(self, stream: ChangeStream, routes: dict[str, Route]) -> ResumeToken | None:
+        """Deliver replies until the stream has to be opened anew; return an invalidate's token.
+
+        `routes` are those that the stream was opened for. One that is detached leaves them for
+        good, even when this reader takes it over again meanwhile: it misses events of this stream.
+        """
+        send, receive = trio.open_memory_channel[_Fetched | SourceError](0)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._fetch, stream, send)
+            nursery.start_soon(self._lose_patience)
             is_first = True
             while True:
-                reply = await receive.receive()
-                if isinstance(reply, SourceError):
+                fetched = await receive.receive()
+                if isinstance(fetched, SourceError):
                     break
+                reply = fetched.reply
                 if is_first:
                     # Only now it is sure that the oplog reaches back to the start.
                     is_first = False
                     self._observer.opened([name for name in routes if routes[name].is_open])
                 await self._deliver(reply, routes)
+                if fetched.is_last:
+                    self._waited_s.clear()
                 if reply.invalidated or self._stopping or self._must_reopen:
                     break
                 if not self._drop_ended() or self._merge(self):
                     break
             nursery.cancel_scope.cancel()
-        if isinstance(reply, SourceError):
-            raise reply
+        if isinstance(fetched, SourceError):
+            raise fetched
         return reply.token if reply.invalidated else None
 
     async def _fetch(
-        self, stream: ChangeStream, send: trio.MemorySendChannel[Reply | SourceError]
+        self, stream: ChangeStream, send: trio.MemorySendChannel[_Fetched | SourceError]
     ) -> None:
         """Keep one reply ready beside the one that is being delivered."""
         batch_size = FIRST_BATCH_SIZE
@@ -162,24 +221,67 @@ class Reader:
                 # Behind the replies that came before it, which are still good.
                 await send.send(error)
                 return
-            await send.send(reply)
+            await send.send(_Fetched(reply, is_last=len(reply.events) < batch_size))
             if reply.invalidated:
                 return
             batch_size = next_batch_size(
                 batch_size, events=len(reply.events), size_bytes=reply.size_bytes
             )
 
-    async def _deliver(self, reply: Reply, routes: Mapping[str, Route]) -> None:
+    async def _deliver(self, reply: Reply, routes: dict[str, Route]) -> None:
         """Hand a reply's events to their routes, and tell all routes how far the reply reaches."""
         if reply.events:
             for collection, lot in (await self._demultiplex(reply, routes)).items():
                 self._observer.captured(collection, len(lot.events))
-                await routes[collection].deliver(lot.events)
-                if lot.error is not None:
-                    routes[collection].end(lot.error)
+                if not await self._deliver_lot(lot, routes[collection]):
+                    del routes[collection]
         for route in routes.values():
             if route.is_open:
                 route.reach(reply.token)
+
+    async def _deliver_lot(self, lot: Lot, route: Route) -> bool:
+        """Deliver a lot as a whole; return False if its route was detached before the end."""
+        events = lot.events
+        while events:
+            began_at = trio.current_time()
+            with trio.CancelScope() as scope:
+                self._delivery = _Delivery(route, scope, began_at)
+                await route.deliver(events)
+            self._delivery = None
+            waited_s = trio.current_time() - began_at
+            self._waited_s[route.collection] += waited_s
+            self._observer.waited(route.collection, waited_s)
+            if not scope.cancelled_caught or not route.is_open:
+                break
+            if self._detach(route):
+                del self._routes[route.collection]
+                self._waited_s[route.collection] = 0.0
+                return False
+            events = [event for event in events if event.token > route.frontier]
+        if lot.error is not None:
+            route.end(lot.error)
+        return True
+
+    async def _lose_patience(self) -> None:
+        """Cancel a delivery whose route should be detached."""
+        while True:
+            await trio.sleep(_LOOK_S)
+            delivery = self._delivery
+            if delivery is not None and self._should_detach(delivery):
+                delivery.scope.cancel()
+
+    def _should_detach(self, delivery: _Delivery) -> bool:
+        """Say whether a lane is slow while another has nothing to do, which may be waiting for it.
+
+        While all have events in hand, going on would only fill them up.
+        """
+        route = delivery.route
+        waited_s = self._waited_s[route.collection] + trio.current_time() - delivery.began_at
+        return (
+            waited_s >= _PATIENCE_S
+            and route.waits_for_lane
+            and any(other.is_settled for other in self._routes.values())
+        )
 
     async def _demultiplex(self, reply: Reply, routes: Mapping[str, Route]) -> Mapping[str, Lot]:
         frontiers = {name: route.frontier for name, route in routes.items() if route.is_open}

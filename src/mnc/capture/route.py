@@ -26,6 +26,9 @@ __all__ = ["Route"]
 _PIECE_BYTES = 256 * 1024
 """Reserve in pieces of about this size: a large reply begins to flow before all of it fits."""
 
+_PIECES = 16
+"""Into how many pieces a budget goes at least, so that a piece fits into what others leave free."""
+
 
 class Route:
     """Carry one collection's events from a reader to its lane.
@@ -58,17 +61,28 @@ class Route:
         """Whether the lane still wants events."""
         return not self._ended
 
+    @property
+    def has_room(self) -> bool:
+        """Whether what was delivered and isn't stored yet is less than the lane's share."""
+        return self._account.has_room
+
+    @property
+    def waits_for_lane(self) -> bool:
+        """Whether a delivery waits until the lane has stored more of what it has."""
+        return self._account.waits_for_share
+
     async def deliver(self, events: Sequence[EncodedEvent]) -> None:
         """Put `events`, all after the frontier and in order, in the buffer as the budget allows.
 
-        Returns at once, having dropped them, when the route has ended.
+        Returns at once, having dropped them, when the route has ended. One delivery at a time.
 
         Cancellation: a prefix has been delivered, and the frontier says which.
         """
+        piece_bytes = min(_PIECE_BYTES, self._account.limit_bytes // _PIECES)
         begin = 0
         while begin < len(events) and self.is_open:
             end, size = begin + 1, events[begin].size_bytes
-            while end < len(events) and size + events[end].size_bytes <= _PIECE_BYTES:
+            while end < len(events) and size + events[end].size_bytes <= piece_bytes:
                 size += events[end].size_bytes
                 end += 1
             try:

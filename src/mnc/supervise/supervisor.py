@@ -4,8 +4,9 @@ Theory of operation. Lanes that are due start together as a cohort: each acquire
 one reader reads for all. A lane that fails is dropped alone, while its reader goes on for the
 others; a reader that fails takes its lanes along. Either way the lane is due again after a delay,
 in a later cohort with a reader of its own, which hands its lanes to the oldest reader once it has
-caught up. An error that time alone doesn't heal, in a reader of several lanes, may be the fault of
-one of them: those lanes come back each in a cohort of its own, so that the others go on.
+caught up. A lane that is slow goes on as it is, and has a reader of its own until then, too.
+An error that time alone doesn't heal, in a reader of several lanes, may be the fault of one of
+them: those lanes come back each in a cohort of its own, so that the others go on.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import trio
 
-from mnc.capture.reader import CaptureObserver, Merge, Reader
+from mnc.capture.reader import CaptureObserver, Detach, Merge, Reader
 from mnc.capture.route import Route
 from mnc.errors import (
     CheckpointUnavailableError,
@@ -36,6 +38,11 @@ __all__ = ["Supervisor", "Workshop"]
 _COALESCE_S = 0.5
 """Lanes that are due within this time start together: one change stream instead of many."""
 
+_MAX_READERS = 4
+"""With so many readers no further lane is detached: each is a change stream for MongoDB to serve.
+
+While the broker is away, one lane after the other would be.
+"""
 
 _UNREACHABLE = (CheckpointUnavailableError, SinkUnavailableError, SourceUnavailableError)
 """A server is away: what one collection met, the others would."""
@@ -56,7 +63,13 @@ class Workshop(Protocol):
         ...
 
     def reader(
-        self, routes: Iterable[Route], /, *, observer: CaptureObserver, merge: Merge
+        self,
+        routes: Iterable[Route],
+        /,
+        *,
+        observer: CaptureObserver,
+        merge: Merge,
+        detach: Detach,
     ) -> Reader:
         """Build a reader for `routes`."""
         ...
@@ -167,7 +180,7 @@ class Supervisor:
             return
         for lane in lanes:
             nursery.start_soon(self._run_lane, lane)
-        await self._run_reader(lane.route for lane in lanes)
+        await self._run_reader(self._add_reader(nursery, [lane.route for lane in lanes]))
 
     async def _build(self, cohort: Collection[str]) -> list[Lane]:
         try:
@@ -194,9 +207,14 @@ class Supervisor:
 
     # --- readers -----------------------------------------------------------------------------
 
-    async def _run_reader(self, routes: Iterable[Route]) -> None:
-        reader = self._workshop.reader(routes, observer=self, merge=self._merge)
+    def _add_reader(self, nursery: trio.Nursery, routes: Iterable[Route]) -> Reader:
+        reader = self._workshop.reader(
+            routes, observer=self, merge=self._merge, detach=partial(self._detach, nursery)
+        )
         self._readers.append(reader)
+        return reader
+
+    async def _run_reader(self, reader: Reader) -> None:
         failure: SourceError | None = None
         try:
             await reader.run()
@@ -213,6 +231,15 @@ class Supervisor:
         oldest = self._readers[0]
         return oldest is not reader and oldest.offer(reader)
 
+    def _detach(self, nursery: trio.Nursery, route: Route) -> bool:
+        if self._stopping or len(self._readers) >= _MAX_READERS:
+            return False
+        # At once, not in the task: `stop` has to find it.
+        reader = self._add_reader(nursery, [route])
+        nursery.start_soon(self._run_reader, reader)
+        self._charges[route.collection].telemetry.detached()
+        return True
+
     def opened(self, collections: Collection[str], /) -> None:
         """Note that changes of `collections` are being captured."""
         for name in collections:
@@ -222,6 +249,10 @@ class Supervisor:
     def captured(self, collection: str, events: int, /) -> None:
         """Count captured events."""
         self._charges[collection].telemetry.captured(events)
+
+    def waited(self, collection: str, seconds: float, /) -> None:
+        """Add up how long a collection's lane was waited for."""
+        self._charges[collection].telemetry.waited(seconds)
 
     # --- lanes -------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
@@ -92,6 +92,8 @@ class LaneTelemetry:
         self._metrics = metrics
         self._labels = labels = (namespace.database, namespace.collection)
         self._captured = metrics.captured.labels(*labels)
+        self._capture_waits = metrics.capture_waits.labels(*labels)
+        self._detachments = metrics.detachments.labels(*labels)
         self._published_bytes = metrics.published_bytes.labels(*labels)
         self._recovered = metrics.recovered.labels(*labels)
         self._checkpoints = metrics.checkpoints.labels(*labels)
@@ -152,6 +154,19 @@ class LaneTelemetry:
         """Count events read from MongoDB."""
         self._captured.inc(events)
         self._counts["captured"] += events
+
+    def waited(self, seconds: float) -> None:
+        """Add up how long captured events waited for room."""
+        self._capture_waits.inc(seconds)
+
+    def detached(self) -> None:
+        """Note that the collection held up others, and is read for apart from now on."""
+        self._detachments.inc()
+        self._log.warning("capture.detached")
+
+    def watch_inflight(self, held_bytes: Callable[[], float]) -> None:
+        """Show what the lane holds of the byte budget whenever the metrics are read."""
+        self._metrics.lane_inflight_bytes.labels(*self._labels).set_function(held_bytes)
 
     def published(self, batch: StoredBatch, /, *, ack_s: float) -> None:
         """Count a batch that was acknowledged after `ack_s` seconds."""

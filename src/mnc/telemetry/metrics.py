@@ -111,6 +111,24 @@ class Metrics:
             _LANE,
             registry=registry,
         )
+        self.capture_waits = Counter(
+            "mnc_capture_waits_seconds",
+            "Time for which captured events waited until the byte budget had room for them.",
+            _LANE,
+            registry=registry,
+        )
+        self.detachments = Counter(
+            "mnc_lane_detachments",
+            "How often the collection got a change stream of its own because it held up others.",
+            _LANE,
+            registry=registry,
+        )
+        self.lane_inflight_bytes = Gauge(
+            "mnc_lane_inflight_bytes",
+            "The part of mnc_inflight_bytes that is the collection's.",
+            _LANE,
+            registry=registry,
+        )
         self.inflight_bytes = Gauge(
             "mnc_inflight_bytes",
             "Bytes held between MongoDB and the acknowledgement.",

@@ -11,18 +11,23 @@ from tests.fakes.tokens import high_water_mark
 
 from mnc.capture.budget import ByteBudget
 from mnc.capture.demultiplex import Encode
-from mnc.capture.reader import Merge, Reader
+from mnc.capture.reader import Detach, Merge, Reader
 from mnc.capture.route import Route
 from mnc.encode.event import Encoder
 from mnc.model import EncodedEvent, ResumeToken
 
-__all__ = ["Reading", "never", "take_all"]
+__all__ = ["Reading", "never_detach", "never_merge", "take_all"]
 
 _OPERATIONS = frozenset({"insert", "update", "replace", "delete"})
 
 
-def never(_: Reader) -> bool:
+def never_merge(_: Reader) -> bool:
     """Merge nothing."""
+    return False
+
+
+def never_detach(_: Route) -> bool:
+    """Detach nothing."""
     return False
 
 
@@ -51,7 +56,13 @@ class Reading:
             account=self.budget.open_account(),
         )
 
-    def reader(self, *routes: Route, merge: Merge = never, encode: Encode | None = None) -> Reader:
+    def reader(
+        self,
+        *routes: Route,
+        merge: Merge = never_merge,
+        detach: Detach = never_detach,
+        encode: Encode | None = None,
+    ) -> Reader:
         """Return a reader for `routes`."""
         return Reader(
             source=self.source,
@@ -60,6 +71,7 @@ class Reading:
             routes=routes,
             observer=self.observer,
             merge=merge,
+            detach=detach,
         )
 
     async def read(self, *routes: Route, seconds: float = 5.0) -> Reader:

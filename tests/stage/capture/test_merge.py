@@ -118,12 +118,12 @@ async def test_a_takeover_at_an_older_position_goes_back_for_it() -> None:
 @pytest.mark.parametrize("seed", range(40))
 @virtual_time
 async def test_routes_move_between_readers_without_loss_or_repeats(seed: int) -> None:
-    """Random writes, drops, failures of lanes and readers, and merges: every lane gets it all.
+    """Random writes, drops, failures of lanes, detaching and merging: every lane gets it all.
 
     Each collection's events arrive once, in order, whoever read for it when.
     """
     rng = random.Random(seed)
-    reading = Reading(budget_bytes=rng.choice([1, 5_000, 10**9]))
+    reading = Reading(budget_bytes=rng.choice([1, 20_000, 20_000, 10**9]))
     reading.source._latency = lambda: rng.uniform(0, 0.05)
     names = ["a", "b", "c", "d"]
     stored: dict[str, list[ResumeToken]] = {name: [] for name in names}
@@ -149,7 +149,16 @@ async def test_routes_move_between_readers_without_loss_or_repeats(seed: int) ->
             frontier = stored[name][-1] if stored[name] else None
             routes[name] = reading.route(name, frontier)
             nursery.start_soon(store, nursery, routes[name])
-        reader = reading.reader(*(routes[name] for name in cohort), merge=merge)
+        await run(nursery, *(routes[name] for name in cohort))
+
+    async def run(nursery: trio.Nursery, *routes: Route) -> None:
+        def detach(route: Route) -> bool:
+            if rng.random() < 0.3:
+                return False
+            nursery.start_soon(run, nursery, route)
+            return True
+
+        reader = reading.reader(*routes, merge=merge, detach=detach)
         readers.append(reader)
         await reader.run()
         readers.remove(reader)
@@ -158,7 +167,7 @@ async def test_routes_move_between_readers_without_loss_or_repeats(seed: int) ->
 
     async def store(nursery: trio.Nursery, route: Route) -> None:
         while events := await route.take(max_events=rng.randint(1, 5), max_bytes=10**9):
-            await trio.sleep(rng.uniform(0, 0.1))
+            await trio.sleep(rng.choice([*[0.0, 0.05, 0.1] * 9, 6.0]))
             if is_writing and rng.random() < 0.05:
                 route.close()  # the lane fails with a batch in hand, and starts anew
                 nursery.start_soon(read, nursery, [route.collection])

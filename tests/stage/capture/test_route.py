@@ -187,7 +187,7 @@ async def test_a_large_delivery_flows_before_all_of_it_fits() -> None:
 async def test_a_cancelled_delivery_has_delivered_a_prefix() -> None:
     """Cancelled while it waits for room, a reader finds from the frontier where to go on."""
     large = [event(number, payload=b"." * 200_000) for number in range(1, 6)]
-    route = _route(ByteBudget(700_000))
+    route = _route(ByteBudget(1_400_000))
     with trio.move_on_after(1) as scope:
         await route.deliver(large)
     assert scope.cancelled_caught

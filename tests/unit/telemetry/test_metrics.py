@@ -28,6 +28,9 @@ _INTERFACE: dict[str, tuple[str, set[str]]] = {
     "mnc_lane_restarts": ("counter", _LANE),
     "mnc_errors": ("counter", {*_LANE, "kind"}),
     "mnc_lane_capturing": ("gauge", _LANE),
+    "mnc_lane_detachments": ("counter", _LANE),
+    "mnc_lane_inflight_bytes": ("gauge", _LANE),
+    "mnc_capture_waits_seconds": ("counter", _LANE),
     "mnc_inflight_bytes": ("gauge", set()),
     "mnc_inflight_limit_bytes": ("gauge", set()),
 }
@@ -51,6 +54,9 @@ def _exercised() -> Metrics:
     lane = LaneTelemetry(NAMESPACE, metrics)
     lane.enter(Capturing())
     lane.captured(3)
+    lane.waited(0.5)
+    lane.detached()
+    lane.watch_inflight(lambda: 7.0)
     lane.published(_batch(), ack_s=0.01)
     lane.checkpointed(checkpoint(3, stream_seq=4))
     lane.checkpoint_failed(SinkUnavailableError("away"))
@@ -90,6 +96,9 @@ def test_a_lane_counts_into_its_own_series() -> None:
     assert _value(metrics, "mnc_ack_seconds_count", **lane) == 1
     assert _value(metrics, "mnc_lag_seconds_count", **lane) == 1
     assert _value(metrics, "mnc_lane_capturing", **lane) == 1
+    assert _value(metrics, "mnc_capture_waits_seconds_total", **lane) == 0.5
+    assert _value(metrics, "mnc_lane_detachments_total", **lane) == 1
+    assert _value(metrics, "mnc_lane_inflight_bytes", **lane) == 7
     assert _value(metrics, "mnc_errors_total", kind="sink_unavailable", **lane) == 1
 
 
