@@ -46,9 +46,7 @@ def ask_jetstream(url: str, verb: str, body: Mapping[str, object] | None = None)
     return answer
 
 
-def create_stream(
-    url: str, stream: str, *, duplicate_window_s: float, replicas: int = 1
-) -> None:
+def create_stream(url: str, stream: str, *, duplicate_window_s: float, replicas: int = 1) -> None:
     """Create a stream for mnc that remembers message ids no longer than `duplicate_window_s`.
 
     The least that JetStream allows is 0.1. What mnc's batches need is left to mnc to add.

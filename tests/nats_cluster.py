@@ -48,9 +48,7 @@ class NatsCluster:
             name: _CONFIG.format(name=name, port=port, routes=routes)
             for name, port in ports.items()
         }
-        self._servers = {
-            name: start(extra_config=config) for name, config in self._configs.items()
-        }
+        self._servers = {name: start(extra_config=config) for name, config in self._configs.items()}
         self._away: set[str] = set()
         self._wait_serving()
 

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import pytest
 from tests.connector import ConnectorProcess
 from tests.deployment import Deploy, Deployment
+from tests.injection.processes import freeze, thaw
 from tests.servers import StartNatsServer, reload
 from tests.soak import SOAK
+from tests.waiting import wait_until
 
 from mnc.embedded.servers import NatsServerProcess
 
@@ -111,6 +113,14 @@ CHANGES = (
 )
 
 
+NO_API = Change(
+    name="no API",
+    permissions='publish: {{deny: ["$JS.API.>"]}}',
+    says=("NATS denies publishing to $JS.API.STREAM.", PERMIT),
+)
+"""The connector needs the API when an answer has not come, and at a lane's start."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """A connector, and the broker at which it has a login of its own."""
@@ -179,6 +189,33 @@ def test_changes_are_named_and_waited_for(deploy: Deploy, start_own_nats: StartN
         scene.connector.wait_ready(timeout_s=RETRY_S + 15)
         scene.deployment.finish(events + scene.write())
         assert len(scene.connector.log("service.started")) == 1
+
+
+@pytest.mark.parametrize(("seed", "times"), [pytest.param(1, 20, marks=SOAK)])
+def test_events_go_on_without_the_api_until_an_answer_is_lost(
+    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, times: int
+) -> None:
+    """Without the right to read the marker a batch in doubt stays in doubt, which is said."""
+    rng = random.Random(seed)
+    scene = begin(deploy, start_own_nats)
+    with scene.deployment.writer(seed=seed) as writer:
+        for number in range(1, times + 1):
+            show(f"{number} of {times}: {NO_API.name}")
+            scene.reload(NO_API)
+            published = scene.connector.counted("events_published")
+            wait_until(
+                lambda: scene.connector.counted("events_published") > published + 50,
+                timeout_s=10,
+                what="events to be published without the API",
+            )
+            freeze(scene.server)
+            scene.connector.run_for(rng.uniform(1.5, 3))
+            thaw(scene.server)
+            scene.wait_said(NO_API)
+            scene.reload(NOTHING)
+            scene.connector.wait_ready(timeout_s=RETRY_S + 15)
+    scene.deployment.finish(writer.events)
+    assert len(scene.connector.log("service.started")) == 1
 
 
 @pytest.mark.parametrize(

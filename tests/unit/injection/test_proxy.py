@@ -369,7 +369,9 @@ async def test_heal_takes_a_pending_cut_back(link: Link) -> None:
 
 
 @EACH_WAY
-@pytest.mark.parametrize("sent", [[b"one stop two"], [b"one st", b"op two"], [b"one ", b"stop two"]])
+@pytest.mark.parametrize(
+    "sent", [[b"one stop two"], [b"one st", b"op two"], [b"one ", b"stop two"]]
+)
 async def test_trap_holds_what_comes_with_its_pattern(
     link: Link, direction: Direction, sent: list[bytes]
 ) -> None:
