@@ -19,9 +19,9 @@ from tests.oracle import Oracle, Report
 from tests.soak import note_figures
 from tests.writer import MakeId, Writer, plain_id
 
-from mnc.embedded.servers import MongodProcess, NatsServerProcess
+from mnc.embedded.servers import MongodProcess
 
-__all__ = ["COLLECTIONS", "DUPLICATE_WINDOW_S", "Deploy", "Deployment", "deploy"]
+__all__ = ["COLLECTIONS", "DUPLICATE_WINDOW_S", "Broker", "Deploy", "Deployment", "deploy"]
 
 COLLECTIONS = ("users", "movies")
 
@@ -145,6 +145,15 @@ class Deployment:
             connector.kill()
 
 
+class Broker(Protocol):
+    """A NATS server, or a cluster of them."""
+
+    @property
+    def url(self) -> str:
+        """What a client connects to."""
+        ...
+
+
 class Deploy(Protocol):
     """Make a deployment on the session's servers, or on a test's own.
 
@@ -156,7 +165,7 @@ class Deploy(Protocol):
         self,
         *,
         mongod: MongodProcess | None = None,
-        nats_server: NatsServerProcess | None = None,
+        nats_server: Broker | None = None,
         collections: Sequence[str] = COLLECTIONS,
         make_stream: bool = True,
         **settings: str,
@@ -180,7 +189,7 @@ def deploy(
         def make(
             *,
             mongod: MongodProcess | None = None,
-            nats_server: NatsServerProcess | None = None,
+            nats_server: Broker | None = None,
             collections: Sequence[str] = COLLECTIONS,
             make_stream: bool = True,
             **settings: str,

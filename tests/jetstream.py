@@ -1,4 +1,7 @@
-"""What tests ask of JetStream, without any code of mnc's and without an event loop to keep."""
+"""What tests ask of JetStream, without any code of mnc's and without an event loop to keep.
+
+A `url` is what a client connects to: one server's, or several with commas between them.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def ask_jetstream(url: str, verb: str, body: Mapping[str, object] | None = None)
     payload = b"" if body is None else json.dumps(body).encode()
 
     async def ask() -> bytes:
-        client = await nats.connect(url)
+        client = await nats.connect(url.split(","))
         try:
             return (await client.request(f"$JS.API.{verb}", payload, timeout=_TIMEOUT_S)).data
         finally:
@@ -50,7 +53,7 @@ def ask_jetstream(url: str, verb: str, body: Mapping[str, object] | None = None)
     return answer
 
 
-def create_stream(url: str, stream: str, *, duplicate_window_s: float) -> None:
+def create_stream(url: str, stream: str, *, duplicate_window_s: float, replicas: int = 1) -> None:
     """Create a stream for mnc that remembers message ids no longer than `duplicate_window_s`.
 
     The least that JetStream allows is 0.1. What mnc's batches need is left to mnc to add.
@@ -62,6 +65,7 @@ def create_stream(url: str, stream: str, *, duplicate_window_s: float) -> None:
             "name": stream,
             "subjects": [f"{stream}.*.*.*"],
             "discard": "new",
+            "num_replicas": replicas,
             "duplicate_window": round(duplicate_window_s * 1e9),
         },
     )
@@ -95,7 +99,7 @@ def visit_messages(
     """Call `visit` for what the stream holds from `first_seq` on, in order, and keep none of it."""
 
     async def read() -> None:
-        client = await nats.connect(url)
+        client = await nats.connect(url.split(","))
         try:
             jetstream = client.jetstream()
             consumer = await jetstream.pull_subscribe(

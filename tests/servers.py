@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from mnc.embedded.servers import MongodProcess, NatsServerProcess
 
-__all__ = ["FAIL_POINTS", "StartMongod", "StartNatsServer", "has_ended"]
+__all__ = ["FAIL_POINTS", "StartMongod", "StartNatsServer", "has_ended", "reload"]
 
 FAIL_POINTS = ("--setParameter", "enableTestCommands=1")
 """Lets mongod accept `configureFailPoint`."""
+
+_RELOADED = "Reloaded server configuration"
 
 
 class StartMongod(Protocol):
@@ -58,3 +62,11 @@ def has_ended(pid: int) -> bool:
     except FileNotFoundError:
         return True
     return state == "Z"
+
+
+def reload(server: NatsServerProcess, config: str) -> None:
+    """Let a server read another `extra_config`; return when it has."""
+    said = server.log_text().count(_RELOADED)
+    (server.data_dir / "nats-server.conf").write_text(config)
+    os.kill(server.pid, signal.SIGHUP)
+    server.wait_until(lambda: server.log_text().count(_RELOADED) > said, timeout_s=5)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import trio
-from tests.injection.faults import Direction
+from tests.injection.faults import BOTH_WAYS, Direction
 from tests.injection.sockets import close
 from tests.injection.way import Way
 from trio_util import AsyncValue
 
-__all__ = ["Connection"]
+__all__ = ["LAST_BYTES", "Connection"]
+
+LAST_BYTES = 64
+"""More than the pattern of a trap has."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -24,12 +27,19 @@ class Connection:
     stranded: AsyncValue[bool] = field(default_factory=lambda: AsyncValue(False))
     gaps: set[Direction] = field(default_factory=set)
     """In which directions bytes of it were swallowed."""
+    last: dict[Direction, bytes] = field(default_factory=lambda: dict.fromkeys(BOTH_WAYS, b""))
+    """The last bytes that have passed, at most LAST_BYTES."""
 
     def ends(self, direction: Direction) -> tuple[trio.SocketStream, trio.SocketStream]:
         """Return where bytes of this direction come from and where they go."""
         if direction == "to_server":
             return self.client, self.server
         return self.server, self.client
+
+    def note(self, piece: memoryview, direction: Direction) -> None:
+        """Remember the end of what passes."""
+        end = self.last[direction] + bytes(piece[-LAST_BYTES:])
+        self.last[direction] = end[-LAST_BYTES:]
 
     def is_held(self, way: Way) -> bool:
         """Say whether bytes have to wait that go this way."""

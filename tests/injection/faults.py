@@ -29,6 +29,7 @@ __all__ = [
     "Target",
     "Thaw",
     "Throttle",
+    "Trap",
 ]
 
 Direction = Literal["to_server", "to_client"]
@@ -104,6 +105,18 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trap:
+    """A `Hold` of `direction` that begins when `pattern` comes, on whichever connection.
+
+    What comes before the pattern passes, and of the pattern no more than a beginning that had come
+    by itself. Of two bytes at least; only one trap is set in a direction.
+    """
+
+    pattern: bytes
+    direction: Direction = "to_server"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refuse:
     """New connections are refused; those that exist go on."""
 
@@ -121,7 +134,7 @@ class Heal:
     directions: tuple[Direction, ...] = BOTH_WAYS
 
 
-LinkFault = Delay | Throttle | Hold | Swallow | Strand | Cut | Refuse | Heal
+LinkFault = Delay | Throttle | Hold | Swallow | Strand | Cut | Trap | Refuse | Heal
 
 # --- faults of a process ----------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 import trio
-from tests.injection.connection import Connection
+from tests.injection.connection import LAST_BYTES, Connection
 from tests.injection.faults import (
     BOTH_WAYS,
     Cut,
@@ -33,6 +33,7 @@ from tests.injection.faults import (
     Strand,
     Swallow,
     Throttle,
+    Trap,
 )
 from tests.injection.sockets import HOST, bind, close, fix_buffers
 from tests.injection.way import Way
@@ -58,6 +59,7 @@ class ProxyStatistics:
     connections_open: int
     cuts: int
     """Cuts that came true, however many connections each of them ended."""
+    traps_sprung: int
     bytes_to_server: int
     bytes_to_client: int
     bytes_swallowed: int
@@ -97,6 +99,7 @@ class Proxy:
             connections_accepted=self._accepted,
             connections_open=len(self._connections),
             cuts=self._cuts,
+            traps_sprung=sum(way.traps_sprung for way in self._ways.values()),
             bytes_to_server=self._ways["to_server"].passed,
             bytes_to_client=self._ways["to_client"].passed,
             bytes_swallowed=sum(way.swallowed for way in self._ways.values()),
@@ -113,6 +116,9 @@ class Proxy:
             case Cut(after_bytes=int(count)):
                 way = self._ways[fault.direction]
                 way.cut, way.cut_at = fault, way.passed + count
+            case Trap():
+                assert 1 < len(fault.pattern) <= LAST_BYTES
+                self._ways[fault.direction].trap = fault
             case Strand():
                 for connection in self._connections:
                     connection.stranded.value = True
@@ -237,6 +243,11 @@ class Proxy:
                         if not piece:
                             self._cut(way.cut)
                             return
+                    piece = way.before_trap(connection.last[direction], piece)
+                    if not piece:
+                        way.spring()
+                        continue
+                    connection.note(piece, direction)
                     way.passed += len(piece)
                     # When the sink has broken, its own end comes the other way.
                     with suppress(trio.BrokenResourceError, trio.ClosedResourceError):

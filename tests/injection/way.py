@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import trio
-from tests.injection.faults import Cut, Delay, Hold, Swallow, Throttle
+from tests.injection.faults import Cut, Delay, Hold, Swallow, Throttle, Trap
 from trio_util import AsyncValue
 
 __all__ = ["Flow", "Way"]
@@ -30,6 +30,8 @@ class Way:
     cut: Cut | None = None
     cut_at: int = 0
     """The value of `passed` at which `cut` is due."""
+    trap: Trap | None = None
+    traps_sprung: int = 0
     passed: int = 0
     swallowed: int = 0
     _taken_until: float = 0.0
@@ -52,8 +54,22 @@ class Way:
         self.delay_s = self.jitter_s = 0.0
         self.bytes_per_s = math.inf
         self._taken_until = 0.0
-        self.cut = None
+        self.cut = self.trap = None
         self.flow.value = "pass"
+
+    def before_trap(self, end: bytes, piece: memoryview) -> memoryview:
+        """Return what of `piece` is before the trap, on a connection whose last bytes are `end`."""
+        if self.trap is None:
+            return piece
+        begun = end[1 - len(self.trap.pattern) :]
+        index = (begun + piece).find(self.trap.pattern)
+        return piece if index < 0 else piece[: max(index - len(begun), 0)]
+
+    def spring(self) -> None:
+        """Let the trap snap."""
+        self.trap = None
+        self.traps_sprung += 1
+        self.flow.value = "hold"
 
     async def pace(self, data: memoryview) -> memoryview:
         """Wait as long as the link takes for a piece of `data`, and return the piece."""

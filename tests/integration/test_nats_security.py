@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
-import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +18,7 @@ import trio
 from structlog.testing import capture_logs
 from tests.credentials import Authority, Operator, UserKey
 from tests.fakes.values import event
-from tests.servers import StartNatsServer
+from tests.servers import StartNatsServer, reload
 
 from mnc.config import load_settings
 from mnc.drivers.nats.session import NatsSession
@@ -298,9 +296,9 @@ async def test_a_login_that_is_revoked_and_granted_again_goes_on(
     server = start_own_nats(extra_config=config)
     connector = await connect(server.url, **_USER)
     await connector.store(1)
-    _reload(server, config.replace("secret", "another"))
+    reload(server, config.replace("secret", "another"))
     assert "check NATS_USER" in await connector.reason("authorization violation")
-    _reload(server, config)
+    reload(server, config)
     await connector.store(2)
 
 
@@ -439,11 +437,11 @@ async def test_a_missing_permission_is_named_and_noticed_when_granted(
     server = start_own_nats(extra_config=config.format(""))
     connector = await connect(server.url, **_USER)
     await connector.store(1)
-    _reload(server, config.format(permissions))
+    reload(server, config.format(permissions))
     with pytest.raises(SinkRefusedError) as caught:
         await connector.store(2)
     assert named in str(caught.value)
-    _reload(server, config.format(""))
+    reload(server, config.format(""))
     await connector.store(2)
 
 
@@ -496,7 +494,7 @@ async def test_a_session_ends_whenever_it_is_cancelled(start_own_nats: StartNats
     async def revoke_and_grant() -> None:
         for changed in itertools.cycle([config.replace("secret", "another"), config]):
             await trio.sleep(rng.uniform(0.1, 0.8))
-            _reload(server, changed)
+            reload(server, changed)
 
     with trio.fail_after(_TEST_TIMEOUT_S):
         async with trio.open_nursery() as changes:
@@ -505,13 +503,3 @@ async def test_a_session_ends_whenever_it_is_cancelled(start_own_nats: StartNats
                 for _ in range(30):
                     sessions.start_soon(live, rng.uniform(0, 5))
             changes.cancel_scope.cancel()
-
-
-def _reload(server: NatsServerProcess, config: str) -> None:
-    """Let a server read another configuration; return when it has."""
-    said = server.log_text().count("Reloaded server configuration")
-    (server.data_dir / "nats-server.conf").write_text(config)
-    os.kill(server.pid, signal.SIGHUP)
-    server.wait_until(
-        lambda: server.log_text().count("Reloaded server configuration") > said, timeout_s=5
-    )

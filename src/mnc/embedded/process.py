@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from mnc.errors import MncError
 
-__all__ = ["ServerFailedError", "ServerProcess", "is_port_taken", "on_free_port"]
+__all__ = ["ServerFailedError", "ServerProcess", "free_port", "is_port_taken", "on_free_port"]
 
 _PORTS = range(20_000, 30_000)
 """Below the ports that Linux and macOS give to outgoing connections, so that a server can come
@@ -151,14 +151,15 @@ def on_free_port(start: Callable[[int], _Server]) -> _Server:
     """
     for _ in range(_PORT_ATTEMPTS):
         try:
-            return start(_free_port())
+            return start(free_port())
         except ServerFailedError as error:
             if not error.port_taken:
                 raise
-    return start(_free_port())
+    return start(free_port())
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing uses now; a server can come back on it."""
     while True:
         port = random.choice(_PORTS)  # noqa: S311 - spread, not secret
         with socket.socket() as probe:

@@ -23,6 +23,7 @@ from tests.injection.faults import (
     Strand,
     Swallow,
     Throttle,
+    Trap,
 )
 from tests.injection.proxy import MAX_CONNECTIONS, Proxy
 
@@ -363,6 +364,41 @@ async def test_heal_takes_a_pending_cut_back(link: Link) -> None:
     pair = await link.connect()
     link.proxy.inject(Cut(after_bytes=1))
     link.proxy.inject(Heal())
+    for _ in range(3):
+        assert await pair.passes("to_server")
+
+
+@EACH_WAY
+@pytest.mark.parametrize(
+    "sent", [[b"one stop two"], [b"one st", b"op two"], [b"one ", b"stop two"]]
+)
+async def test_trap_holds_what_comes_with_its_pattern(
+    link: Link, direction: Direction, sent: list[bytes]
+) -> None:
+    """What comes before passes, however the pattern is cut in pieces; healing lets the rest go."""
+    pair = await link.connect()
+    source, sink = pair.ends(direction)
+    link.proxy.inject(Trap(pattern=b"stop", direction=direction))
+    received = b""
+    for piece in sent:
+        await source.send_all(piece)
+        with trio.move_on_after(A_WHILE_S):
+            while True:
+                received += await sink.receive_some()
+    assert received in (b"one ", b"one st")
+    assert link.proxy.statistics().traps_sprung == 1
+    link.proxy.inject(Heal())
+    await source.send_all(b" stop three")
+    await source.send_eof()
+    assert received + (await read_to_end(sink))[0] == b"one stop two stop three"
+
+
+async def test_trap_is_for_what_comes_after_it(link: Link) -> None:
+    """A pattern that has passed springs no trap."""
+    pair = await link.connect()
+    await pair.client.send_all(b"stop")
+    assert await pair.server.receive_some() == b"stop"
+    link.proxy.inject(Trap(pattern=b"stop"))
     for _ in range(3):
         assert await pair.passes("to_server")
 

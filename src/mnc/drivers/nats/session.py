@@ -85,7 +85,10 @@ class NatsSession:
 
     @property
     def max_payload_bytes(self) -> int:
-        """The broker's `max_payload`, which counts headers and payload together."""
+        """The broker's `max_payload`, which counts headers and payload together.
+
+        It is what it was when the client connected: see `refresh_limits`.
+        """
         return self._require_client().max_payload
 
     @property
@@ -113,6 +116,19 @@ class NatsSession:
     async def wait_connected(self) -> None:
         """Return when there is a connection."""
         await self._connected.wait_value(True)
+
+    async def refresh_limits(self) -> None:
+        """Make a new client when the broker's limits have changed, and return when it is connected.
+
+        A server tells of its limits when it greets a client, and of no change. The client is kept
+        when no server greets. Raises SinkUnavailableError without a connection.
+
+        Cancellation: the client may be replaced.
+        """
+        if await self.call(self._has_old_limits):
+            self._scope.cancel()
+            await self._connected.wait_value(False)
+            await self.wait_connected()
 
     async def call(
         self,
@@ -237,6 +253,24 @@ class NatsSession:
         )
         await self._on_reconnected()
 
+    async def _has_old_limits(self, client: Client) -> bool:
+        """Compare with what a server greets another client with, to disturb no batch in flight."""
+        guest = MendedClient(demands_tls=demands_tls(self._servers, self._security))
+        try:
+            await guest.connect(
+                **connect_options(self._servers, self._security),
+                name=self._name,
+                allow_reconnect=False,
+                connect_timeout=_CONNECT_TIMEOUT_S,
+                error_cb=_ignore,
+            )
+        except (ConfigError, OSError, nats.errors.Error):
+            return False
+        else:
+            return guest.max_payload != client.max_payload
+        finally:
+            await guest.close()
+
     # --- callbacks: on the asyncio side; they must not raise ------------------------------------
 
     async def _on_error(self, client: Client, error: Exception) -> None:
@@ -295,3 +329,7 @@ class NatsSession:
         if self._last_error not in self._described and not self._connected.value:
             self._described.add(self._last_error)
             self._log.warning("nats.waiting", error=self._last_error)
+
+
+async def _ignore(_: Exception) -> None:
+    """Leave an error to who is told of it another way."""

@@ -73,6 +73,7 @@ class JetStream:
     async def ensure(self) -> None:
         """Create the stream, or add what it lacks; see `StreamPort.ensure`."""
         await self.wait_connected()
+        await self._session.refresh_limits()
         if self._session.server_version < MINIMUM_SERVER:
             found = ".".join(map(str, self._session.server_version))
             raise SinkRefusedError(
