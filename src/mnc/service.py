@@ -3,7 +3,7 @@
     serve
     ├── http          starts first, so that health can say "starting"; ends last
     ├── nats          one trio-asyncio loop with the NATS client
-    └── watch         supervisor: one reader and many lanes for each database
+    └── watch         supervisor: one reader and many lanes for each database; a sweeper
 
 Shutdown: capture stops; what was captured is published and checkpointed, up to a deadline; then the
 clients are closed, then HTTP.
@@ -33,6 +33,7 @@ from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.nats.claims import JetStreamPayloads
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream import JetStream
+from mnc.drivers.nats.sweep import PayloadSweeper
 from mnc.encode.dead_letter import DeadLetteringEncoder
 from mnc.encode.event import Encoder
 from mnc.encode.subject import marker_subject, stream_subjects
@@ -117,7 +118,12 @@ async def run_service(
         async with trio.open_nursery() as clients:
             await clients.start(session.run)
             task_status.started(Running(http_port=http_port, readiness=probes.readiness))
-            await _watch(supervisor, shutdown=shutdown, timeout_s=settings.shutdown_timeout_s)
+            async with trio.open_nursery() as beside:
+                if settings.nats_oversize == "objectstore":
+                    sweeper = PayloadSweeper(session, stream=settings.nats_stream_name)
+                    beside.start_soon(sweeper.run)
+                await _watch(supervisor, shutdown=shutdown, timeout_s=settings.shutdown_timeout_s)
+                beside.cancel_scope.cancel()
             clients.cancel_scope.cancel()
         await mongo.close()
         http.cancel_scope.cancel()
