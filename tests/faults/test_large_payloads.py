@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -93,6 +96,24 @@ def check_payloads(deployment: Deployment, *, at_least: int) -> None:
     assert len(found) >= at_least
 
 
+def tail(deployment: Deployment, *options: str) -> list[str]:
+    """Return what `mnc tail` prints of all events."""
+    count = str(len(deployment.oracle.messages()))
+    environ = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    process = subprocess.run(
+        [sys.executable, "-m", "mnc", "tail", "--from", "start", "--count", count, *options],
+        env={
+            **environ,
+            "NATS_SERVER_URL": deployment.nats_url,
+            "NATS_STREAM_NAME": deployment.stream,
+        },
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    return process.stdout.decode().splitlines()
+
+
 def show(number: int, times: int, what: object) -> None:
     """Print a fault that is about to happen."""
     print(f"{number} of {times}: {what}", flush=True)  # noqa: T201 - pytest shows it with a failure
@@ -114,6 +135,10 @@ def test_event_of_up_to_16_mib_goes_through(
     deployment.finish(3)
     check_payloads(deployment, at_least=2)
     assert not connector.log("lane.failed")
+    inserted, replaced, deleted = tail(deployment, "--json")
+    assert len(json.loads(inserted)["payload"]["fullDocument"]["large"]) == ALMOST_16_MIB
+    assert json.loads(replaced)["operation"] == "replace"
+    assert json.loads(deleted)["id"] == 1
 
 
 @pytest.mark.parametrize(("policy", "kind"), [("deadletter", "payload_too_large")])
@@ -135,6 +160,7 @@ def test_large_event_can_be_a_dead_letter(
     letter = deployment.oracle.dead_letters()[0]
     assert letter.headers["Mnc-Dead-Letter"] == kind
     assert letter.headers["Mnc-Subject"].startswith(f"{deployment.stream}.")
+    assert sum(f"(dead letter: {kind})" in line for line in tail(deployment)) == 4
 
 
 # --- faults -----------------------------------------------------------------------------------
@@ -311,7 +337,7 @@ def test_documents_with_ids_of_megabytes_arrive_once(
 ) -> None:
     """A resume token holds the document's id: positions stay small, and crashes harmless.
 
-    Up to 2.7 MB: a reply of MongoDB's holds the id three times and its token, as hexadecimal, twice.
+    Up to 2.7 MB: a reply of MongoDB's has the id twice, and in hexadecimal tokens twice more.
     """
     rng = random.Random(seed)
     deployment = deploy(nats_server=start_own_nats())

@@ -18,6 +18,7 @@ __all__ = [
     "dead_letter_subject",
     "decode_name",
     "encode_name",
+    "event_filters",
     "event_subject",
     "marker_subject",
     "stream_subjects",
@@ -54,9 +55,16 @@ def dead_letter_subject(subject: str) -> str:
     return f"{stream}_deadletter.{name}"
 
 
+def event_filters(stream: str, collection: str | None = None) -> tuple[str, ...]:
+    """Return the filters for the events of one collection, or of all: dead letters come last."""
+    events = f"{stream}.{'*' if collection is None else encode_name(collection)}.*.*"
+    return (events, dead_letter_subject(events))
+
+
 def stream_subjects(stream: str) -> tuple[str, ...]:
     """Return the wildcards for what the stream named `stream` has to store."""
-    return (f"{stream}.*.*.*", f"{stream}_position.*", f"{stream}_deadletter.*")
+    events, dead_letters = event_filters(stream)
+    return (events, f"{stream}_position.*", dead_letters)
 
 
 @lru_cache(maxsize=_NAMES_KEPT)

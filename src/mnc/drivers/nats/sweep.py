@@ -28,7 +28,7 @@ from mnc.drivers.nats.replies import (
     raise_error,
 )
 from mnc.drivers.nats.session import NatsSession
-from mnc.encode.subject import dead_letter_subject
+from mnc.encode.subject import event_filters
 from mnc.errors import SinkError, SinkUnavailableError
 
 __all__ = ["PayloadSweeper"]
@@ -113,9 +113,8 @@ class PayloadSweeper:
 
     async def _oldest_message_at(self, client: Client, default: datetime) -> datetime:
         """Return when the oldest message was stored that may have a reference."""
-        events = f"{self._stream}.*.*.*"
         oldest = default
-        for subject in (events, dead_letter_subject(events)):
+        for subject in event_filters(self._stream):
             query = {"seq": 1, "next_by_subj": subject}
             found = await self._message(client, self._stream, query)
             if found is not None:
