@@ -142,6 +142,18 @@ async def test_a_payload_is_stored_once(payloads: _Payloads) -> None:
     assert await payloads.chunks() == await payloads.objects() == 1
 
 
+async def test_a_payload_that_is_old_is_stored_again(
+    payloads: _Payloads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep may be about to remove it: what a message will refer to is young."""
+    monkeypatch.setattr("mnc.drivers.nats.claims.REUSED_FOR", timedelta(seconds=0.3))
+    await payloads.store.put("82AB", _PAYLOAD)
+    await trio.sleep(0.6)
+    await payloads.store.put("82AB", _PAYLOAD)
+    assert await payloads.sweep(timedelta(seconds=0.5)) == 0
+    assert await payloads.chunks() == await payloads.objects() == 1
+
+
 async def test_a_deleted_bucket_is_made_again(payloads: _Payloads) -> None:
     """An operator who deletes the bucket loses what was in it, and nothing else."""
     await payloads.store.put("82AB", _PAYLOAD)
