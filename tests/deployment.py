@@ -120,8 +120,10 @@ class Deployment:
         marker = last_of_subject(self.nats_url, self.stream, subject)
         return None if marker is None else str(json.loads(marker.payload)["token"])
 
-    def finish(self, events: int | range) -> None:
+    def finish(self, events: int | range, *, dead_letters: int = 0) -> None:
         """Assert that the stream gets and stays exact with this many events; end the connectors.
+
+        So many of the events have to be dead letters.
 
         Each connector has to end well, and their token documents have to be as far as the stream.
         """
@@ -134,6 +136,7 @@ class Deployment:
         self.reports.append(report)
         assert report.is_exact, report
         assert report.expected in (range(events, events + 1) if isinstance(events, int) else events)
+        assert len(self.oracle.dead_letters()) == dead_letters
         for collection in self.collections:
             marker, document = self.marker_token(collection), self.token_document(collection)
             assert document is not None

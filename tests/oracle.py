@@ -27,6 +27,7 @@ _SENTINEL = "oracle_sentinel"
 _SKETCH = {"$project": {"operationType": 1, "ns": 1, "documentKey": 1}}
 _DIFFERENCES = 20
 _TOKEN_SHOWN = 60
+_TOKEN_LIMIT = 512
 
 
 class Event(NamedTuple):
@@ -132,6 +133,7 @@ class Oracle:
         self._nats_url = nats_url
         self._stream = stream
         self._marker_prefix = f"{stream}_position."
+        self._dead_letter_prefix = f"{stream}_deadletter."
         with MongoClient[dict[str, Any]](mongo_uri) as client:
             now: Timestamp = client.admin.command("ping")["operationTime"]
         self._since = Timestamp(now.time, now.inc + 1)
@@ -164,9 +166,14 @@ class Oracle:
         return compare(expected, stored)
 
     def messages(self) -> Sequence[StoredMessage]:
-        """Return the stream's messages that carry events, in order."""
+        """Return the stream's messages that carry events, dead letters too, in order."""
         stored = read_messages(self._nats_url, self._stream)
         return [message for message in stored if self._is_event(message)]
+
+    def dead_letters(self) -> Sequence[StoredMessage]:
+        """Return the messages that carry an event to the dead letters, in order."""
+        prefix = self._dead_letter_prefix
+        return [message for message in self.messages() if message.subject.startswith(prefix)]
 
     def committed(self) -> Sequence[Event]:
         """Read the change stream again, up to now."""
@@ -197,11 +204,18 @@ class Oracle:
 
 
 def _event(change: Mapping[str, Any]) -> Event:
-    return Event(change["ns"]["coll"], change["_id"]["_data"], change["operationType"])
+    token = change["_id"]["_data"]
+    if len(token) > _TOKEN_LIMIT:  # where the payload is left out, a long token is cut
+        token = f"{token[:_TOKEN_LIMIT]}G"
+    return Event(change["ns"]["coll"], token, change["operationType"])
 
 
 def _stored_event(message: StoredMessage) -> Event:
-    """Say which event a message is; its subject has to agree with its payload."""
+    """Say which event a message is; its subject has to agree with its payload.
+
+    A dead letter has the subject that it would have had in a header.
+    """
     event = _event(json.loads(message.payload))
-    assert message.subject.split(".")[2] == event.operation, message.subject
+    subject = message.headers.get("Mnc-Subject", message.subject)
+    assert subject.split(".")[2] == event.operation, subject
     return event

@@ -6,10 +6,13 @@ Everything here is immutable and knows nothing of MongoDB's or NATS's clients.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, NewType
+from typing import Final, Literal, NewType
+
+from mnc.errors import MncError
 
 __all__ = [
     "EVENT_OVERHEAD_BYTES",
+    "TOKEN_LIMIT",
     "Checkpoint",
     "ClusterTime",
     "EncodedEvent",
@@ -32,6 +35,17 @@ Operation = Literal["insert", "update", "replace", "delete"]
 
 _SECONDS = slice(2, 10)
 _INCREMENT = slice(10, 18)
+
+TOKEN_LIMIT: Final = 512
+"""Hexadecimal digits of a resume token that are kept.
+
+A token ends with the document's key, which may be megabytes, and positions hold tokens. What tells
+an event from every other, its cluster time, its place in a transaction and its collection's UUID,
+stands in the first hundred.
+"""
+
+_CUT = "G"
+"""Sorts after every hexadecimal digit, so that a cut token covers the event that it came from."""
 
 EVENT_OVERHEAD_BYTES = 512
 """What an event takes in memory beside its payload: 460 bytes of Python objects were measured."""
@@ -62,13 +76,20 @@ class ResumeToken:
 
     Invariants: two tokens of one cluster compare as their events were committed; `data` alone
     decides that. `type_bits` only says how to give the numbers of a document key back their types.
+    `data` has at most TOKEN_LIMIT digits: a longer one is cut, which doesn't change how it
+    compares, and MongoDB can't resume after it any more.
     """
 
     data: str
-    """`_data` of the token: upper-case hexadecimal, of the length of the document key and more."""
+    """`_data` of the token: upper-case hexadecimal; where it was cut there is a `G`."""
 
     type_bits: bytes | None = field(default=None, compare=False)
     """`_typeBits` of the token, which MongoDB adds when a document key holds certain numbers."""
+
+    def __post_init__(self) -> None:
+        if len(self.data) > TOKEN_LIMIT and not self.data.endswith(_CUT):
+            object.__setattr__(self, "data", self.data[:TOKEN_LIMIT] + _CUT)
+            object.__setattr__(self, "type_bits", None)
 
     @property
     def cluster_time(self) -> ClusterTime:
@@ -115,8 +136,14 @@ class EncodedEvent:
     """Relaxed Extended JSON in UTF-8."""
     committed_at_s: float
     """When MongoDB committed it, in seconds since 1970; whole ones before MongoDB 6.0."""
+    summary: bytes = b""
+    """What is left of a payload that has to go elsewhere; empty when the payload is small."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Names and values beside the message id; ASCII."""
+    dead_letter: MncError | None = None
+    """Why the event goes to the dead letters; None when it goes where it belongs."""
 
     @property
     def size_bytes(self) -> int:
         """What the event counts for in the byte budget."""
-        return len(self.payload) + EVENT_OVERHEAD_BYTES
+        return len(self.payload) + len(self.summary) + EVENT_OVERHEAD_BYTES

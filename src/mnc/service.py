@@ -3,7 +3,7 @@
     serve
     ├── http          starts first, so that health can say "starting"; ends last
     ├── nats          one trio-asyncio loop with the NATS client
-    └── watch         supervisor: one reader and many lanes for each database
+    └── watch         supervisor: one reader and many lanes for each database; a sweeper
 
 Shutdown: capture stops; what was captured is published and checkpointed, up to a deadline; then the
 clients are closed, then HTTP.
@@ -15,13 +15,14 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, assert_never
 
 import structlog
 import trio
 
 from mnc import __version__
 from mnc.capture.budget import ByteBudget
+from mnc.capture.demultiplex import Encode
 from mnc.capture.reader import CaptureObserver, Detach, Merge, Reader
 from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper
@@ -29,8 +30,11 @@ from mnc.config import Settings
 from mnc.drivers.mongo.changes import MongoChangeSource
 from mnc.drivers.mongo.checkpoints import MongoCheckpointStore
 from mnc.drivers.mongo.connection import MongoConnection
+from mnc.drivers.nats.claims import JetStreamPayloads
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream import JetStream
+from mnc.drivers.nats.sweep import PayloadSweeper
+from mnc.encode.dead_letter import DeadLetteringEncoder
 from mnc.encode.event import Encoder
 from mnc.encode.subject import marker_subject, stream_subjects
 from mnc.http.app import build_app
@@ -38,6 +42,7 @@ from mnc.http.server import bind, serve
 from mnc.lane import Lane, acquire
 from mnc.model import Epoch, Namespace
 from mnc.publish.publisher import Publisher
+from mnc.publish.remedy import ClaimChecks, DeadLetters, Remedies, Remedy, Stop
 from mnc.supervise.policy import RestartPolicy
 from mnc.supervise.supervisor import Supervisor
 from mnc.telemetry.lane import LaneTelemetry
@@ -93,7 +98,13 @@ async def run_service(
     ]
     supervisor = Supervisor(
         lanes=lanes,
-        workshop=_Workshop(settings, mongo=mongo, stream=stream, budget=budget),
+        workshop=_Workshop(
+            settings,
+            mongo=mongo,
+            stream=stream,
+            budget=budget,
+            remedies=_remedies(settings, session),
+        ),
         policy=RestartPolicy(),
         rng=random.Random(),  # noqa: S311 - jitter, no secret
     )
@@ -107,7 +118,12 @@ async def run_service(
         async with trio.open_nursery() as clients:
             await clients.start(session.run)
             task_status.started(Running(http_port=http_port, readiness=probes.readiness))
-            await _watch(supervisor, shutdown=shutdown, timeout_s=settings.shutdown_timeout_s)
+            async with trio.open_nursery() as beside:
+                if settings.nats_oversize == "objectstore":
+                    sweeper = PayloadSweeper(session, stream=settings.nats_stream_name)
+                    beside.start_soon(sweeper.run)
+                await _watch(supervisor, shutdown=shutdown, timeout_s=settings.shutdown_timeout_s)
+                beside.cancel_scope.cancel()
             clients.cancel_scope.cancel()
         await mongo.close()
         http.cancel_scope.cancel()
@@ -137,6 +153,35 @@ async def _watch(supervisor: Supervisor, *, shutdown: trio.Event, timeout_s: flo
         nursery.cancel_scope.cancel()
 
 
+def _remedies(settings: Settings, session: NatsSession) -> Remedies:
+    """Return what the settings say of events that the stream doesn't take."""
+    oversize: Remedy
+    match settings.nats_oversize:
+        case "objectstore":
+            oversize = ClaimChecks(
+                JetStreamPayloads(
+                    session,
+                    stream=settings.nats_stream_name,
+                    ack_timeout_s=settings.nats_ack_timeout_s,
+                )
+            )
+        case "deadletter":
+            oversize = DeadLetters()
+        case "stop":
+            oversize = Stop("set NATS_OVERSIZE=objectstore")
+        case _:
+            assert_never(settings.nats_oversize)
+    match settings.publish_on_poison:
+        case "deadletter":
+            return Remedies(oversize=oversize, poison=DeadLetters())
+        case "stop":
+            return Remedies(
+                oversize=oversize, poison=Stop("set PUBLISH_ON_POISON=deadletter to go on")
+            )
+        case _:
+            assert_never(settings.publish_on_poison)
+
+
 class _Workshop:
     """Builds lanes and readers from the settings and the drivers."""
 
@@ -147,9 +192,11 @@ class _Workshop:
         mongo: MongoConnection,
         stream: JetStream,
         budget: ByteBudget,
+        remedies: Remedies,
     ) -> None:
         self._settings = settings
         self._stream = stream
+        self._remedies = remedies
         self._budget = budget
         self._source = MongoChangeSource(mongo, full_document=_FULL_DOCUMENT)
         self._store = MongoCheckpointStore(
@@ -157,7 +204,10 @@ class _Workshop:
             collection=settings.mongo_resume_tokens_collection,
             stream=settings.nats_stream_name,
         )
-        self._encoder = Encoder(stream=settings.nats_stream_name)
+        encoder = Encoder(stream=settings.nats_stream_name)
+        self._encode: Encode = (
+            encoder if settings.publish_on_poison == "stop" else DeadLetteringEncoder(encoder)
+        )
         self._in_flight = trio.CapacityLimiter(settings.publish_max_inflight_batches)
         self._rng = random.Random()  # noqa: S311 - jitter, no secret
 
@@ -176,6 +226,7 @@ class _Workshop:
         )
         publisher = Publisher(
             stream=self._stream,
+            remedies=self._remedies,
             marker_subject=subject,
             reached=reached,
             epoch=_SINGLE,
@@ -206,7 +257,7 @@ class _Workshop:
     ) -> Reader:
         return Reader(
             source=self._source,
-            encode=self._encoder,
+            encode=self._encode,
             operations=frozenset(self._settings.mongo_watch_operations),
             routes=routes,
             observer=observer,

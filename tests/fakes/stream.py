@@ -10,7 +10,7 @@ when anybody next looks, in the order of the times, which nobody can tell from l
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -24,6 +24,7 @@ from mnc.errors import (
     OutcomeUnknownError,
     PayloadTooLargeError,
     SinkError,
+    SinkRefusedError,
     SinkUnavailableError,
     StreamFullError,
     StreamMissingError,
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 _MAX_PAYLOAD_BYTES = 1024 * 1024
+_REFUSAL = 10999
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,8 @@ class FakeStream:
         self.publish_faults: Faults[PublishFault] = Script()
         self.read_faults: Faults[SinkError] = Script()
         self.ensure_faults: Faults[SinkError] = Script()
+        self.refused: Callable[[EncodedEvent], bool] = lambda _: False
+        """Says which events JetStream refuses for a reason of its own."""
         self.max_messages: int | None = None
         self.batches: list[Batch] = []
         """Every batch that was sent, in order."""
@@ -235,6 +239,8 @@ class FakeStream:
     def _store(self, batch: Batch, *, at: float) -> StreamSeq:
         if not self._exists:
             raise SinkUnavailableError("no JetStream answers: no such stream")
+        if any(map(self.refused, batch.events)):
+            raise SinkRefusedError("no such message", code=_REFUSAL)
         for event in batch.events:
             if at - self._stored_at.get(event.message_id, float("-inf")) < self._duplicate_window_s:
                 raise DuplicateInBatchError("a message of the batch is stored already")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.fakes.tokens import event_token
 
+from mnc.encode.summary import SUMMARY_FROM_BYTES
 from mnc.model import (
     Checkpoint,
     ClusterTime,
@@ -34,6 +35,7 @@ def event(number: int, *, payload: bytes = b"{}", stream: str = "cs") -> Encoded
         subject=f"{stream}.users.insert.{number}",
         message_id=position.data,
         payload=payload,
+        summary=b'{"n":%d}' % number if len(payload) >= SUMMARY_FROM_BYTES else b"",
         committed_at_s=1_700_000_000.0,
     )
 

@@ -1,4 +1,4 @@
-"""A collection with an event that the broker refuses waits alone, and says why."""
+"""A collection that stops at an event that the broker refuses waits alone, and says why."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ def test_event_over_the_brokers_limit_holds_up_its_own_collection_alone(
     A refused lane tries again every 15 to 30 s, so that the recovery may take as long.
     """
     server = start_own_nats()  # its max_payload is 1 MiB
-    deployment = deploy(nats_server=server)
+    deployment = deploy(nats_server=server, NATS_OVERSIZE="stop")
     poisoned, other = deployment.collections
     connector = deployment.start_ready()
     deployment.db[poisoned].insert_one({"large": "x" * 2 * MIB})
     connector.wait_not_ready("max_payload", timeout_s=10)
     (reason,) = connector.reasons()
     assert f"{deployment.database}.{poisoned} " in reason
+    assert "NATS_OVERSIZE" in reason
     deployment.db[poisoned].insert_many({"n": n} for n in range(10))
     deployment.db[other].insert_many({"n": n} for n in range(10))
     wait_until(

@@ -68,7 +68,7 @@ class Followed:
     ) -> None:
         self.session = NatsSession([server.url], name="test")
         self.follower = StreamFollower(
-            self.session, stream=stream, subject_filter=f"{stream}.*.*.*", start=start
+            self.session, stream=stream, subject_filters=[f"{stream}.*.*.*"], start=start
         )
         self.sequences: list[int] = []
         self.subjects: list[str] = []

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import trio
 from tests.fakes.checkpoints import FakeCheckpointStore
 from tests.fakes.faults import Latency, one_millisecond
+from tests.fakes.payloads import STOPPING
 from tests.fakes.source import DATABASE, FakeSource
 from tests.fakes.stream import FakeStream
 
@@ -149,6 +150,7 @@ class FakeWorkshop:
         )
         publisher = Publisher(
             stream=self._world.stream,
+            remedies=STOPPING,
             marker_subject=subject,
             reached=reached,
             epoch=Epoch(0),

@@ -9,6 +9,7 @@ import trio
 from tests.fakes.checkpoints import FakeCheckpointStore, Unacknowledged, WriteFault
 from tests.fakes.faults import Script
 from tests.fakes.observer import RecordingObserver
+from tests.fakes.payloads import STOPPING
 from tests.fakes.source import FakeSource
 from tests.fakes.stream import LOST_ACK, FakeStream, PublishFault
 from tests.fakes.values import NAMESPACE, checkpoint, events, token
@@ -81,6 +82,7 @@ class _World:
             ),
             publisher=Publisher(
                 stream=self.stream,
+                remedies=STOPPING,
                 marker_subject=_MARKER,
                 reached=reached,
                 epoch=Epoch(0),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.fakes.tokens import event_token, high_water_mark, invalidate_token
 from tests.fakes.values import event
 
-from mnc.model import EVENT_OVERHEAD_BYTES, ClusterTime, Namespace, ResumeToken
+from mnc.model import EVENT_OVERHEAD_BYTES, TOKEN_LIMIT, ClusterTime, Namespace, ResumeToken
 
 _times = st.builds(ClusterTime, st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
 
@@ -43,6 +43,26 @@ def test_type_bits_say_nothing_of_the_order() -> None:
     assert hash(bare) == hash(typed)
     assert not bare < typed
     assert not typed < bare
+
+
+def test_a_long_token_is_cut_and_compares_as_before() -> None:
+    """A token with a document key of any length is bounded, and stays between its neighbours.
+
+    So an event read again is recognised by its position, and the next one isn't.
+    """
+    time = ClusterTime(1_700_000_000, 1)
+    before, long, after = (event_token(time, index=index, key="k" * 3000) for index in (1, 2, 3))
+    assert before < long < after
+    assert len(long.data) == TOKEN_LIMIT + 1
+    assert long.cluster_time == time
+    assert long == event_token(time, index=2, key="k" * 3000)
+    assert ResumeToken(long.data) == long
+    assert (
+        event_token(ClusterTime(1_700_000_000, 0))
+        < long
+        < high_water_mark(ClusterTime(time.seconds, 2))
+    )
+    assert ResumeToken("82" * 5000, b"bits" * 5000).type_bits is None
 
 
 @pytest.mark.parametrize("data", ["", "8", "82" + "0" * 15, "82" + "x" * 16])

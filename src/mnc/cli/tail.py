@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 import click
 import trio
@@ -15,7 +16,8 @@ from rich.console import Console
 from mnc.config import Settings, load_settings
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.tail import StreamFollower
-from mnc.encode.subject import encode_name, stream_subjects
+from mnc.drivers.nats.whole import WholeMessages
+from mnc.encode.subject import event_filters
 from mnc.model import StreamSeq
 from mnc.telemetry.logging import configure_logging
 from mnc.terminal.event import ShownEvent, json_line, plain_line
@@ -66,7 +68,8 @@ def tail(
     """
     settings = _nats_settings(os.environ)
     configure_logging("error", "auto")  # what a user needs to know of outages is said below
-    return trio.run(_tail, settings, start, collection, _Printer(_form(as_json=as_json), count))
+    printer = _Printer(_form(as_json=as_json), count)
+    return trio.run(partial(_tail, settings, start, collection, printer, whole=as_json))
 
 
 def _nats_settings(environ: Mapping[str, str]) -> Settings:
@@ -111,19 +114,24 @@ class _Printer:
 
 
 async def _tail(
-    settings: Settings, start: StreamSeq | None, collection: str | None, printer: _Printer
+    settings: Settings,
+    start: StreamSeq | None,
+    collection: str | None,
+    printer: _Printer,
+    *,
+    whole: bool,
 ) -> int:
-    """Follow the stream until the printer has enough or a signal comes; return the exit code."""
+    """Follow the stream until the printer has enough or a signal comes; return the exit code.
+
+    `whole` events have their payloads, however large; what else is shown of an event, a message
+    that only refers to its payload has too.
+    """
     stream = settings.nats_stream_name
     session = NatsSession(settings.nats_servers, name="mnc tail", security=settings)
     follower = StreamFollower(
         session,
         stream=stream,
-        subject_filter=(
-            stream_subjects(stream)[0]
-            if collection is None
-            else f"{stream}.{encode_name(collection)}.*.*"
-        ),
+        subject_filters=event_filters(stream, collection),
         start=start,
     )
     exit_code = 0
@@ -142,6 +150,7 @@ async def _tail(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(end_at_signal, nursery.cancel_scope)
         await nursery.start(session.run)
-        await follow(follower, show=printer.show, notice=notice)
+        source = WholeMessages(follower, session) if whole else follower
+        await follow(source, show=printer.show, notice=notice)
         nursery.cancel_scope.cancel()
     return exit_code

@@ -26,7 +26,7 @@ from mnc.embedded.folder import DataFolder, open_data_folder
 from mnc.embedded.process import ServerProcess, is_port_taken
 from mnc.embedded.samples import SAMPLES
 from mnc.embedded.servers import start_mongod, start_nats_server
-from mnc.encode.subject import stream_subjects
+from mnc.encode.subject import event_filters
 from mnc.errors import ConfigError, SinkError
 from mnc.service import Running, run_service
 from mnc.telemetry.logging import configure_logging
@@ -172,7 +172,7 @@ async def _up(
     shutdown = trio.Event()
     session = NatsSession(settings.nats_servers, name="mnc up")
     follower = StreamFollower(
-        session, stream=stream, subject_filter=stream_subjects(stream)[0], start=None
+        session, stream=stream, subject_filters=event_filters(stream), start=None
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(shut_down_on_signals, shutdown, nursery.cancel_scope)

@@ -23,10 +23,20 @@ from mnc.config.security import NatsSecurity, login_setting
 from mnc.config.uris import mongo_database, nats_servers, split_nats_login
 from mnc.model import Operation
 
-__all__ = ["LogFormat", "LogLevel", "SettingRow", "Settings", "setting_rows"]
+__all__ = [
+    "LogFormat",
+    "LogLevel",
+    "OversizePolicy",
+    "PoisonPolicy",
+    "SettingRow",
+    "Settings",
+    "setting_rows",
+]
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
+OversizePolicy = Literal["objectstore", "deadletter", "stop"]
+PoisonPolicy = Literal["deadletter", "stop"]
 
 _MIB = 1024 * 1024
 
@@ -111,6 +121,18 @@ class Settings(NatsSecurity):
         Field(ge=1, le=40, description="How many batches may await their acknowledgement."),
         Allowed("a number from 1 to 40"),
     ] = 8
+    publish_on_poison: Annotated[
+        PoisonPolicy,
+        _AnyCase,
+        Field(description="What becomes of an event that can never be published."),
+        Allowed("deadletter or stop"),
+    ] = "deadletter"
+    nats_oversize: Annotated[
+        OversizePolicy,
+        _AnyCase,
+        Field(description="What becomes of an event that is larger than NATS takes."),
+        Allowed("objectstore, deadletter or stop"),
+    ] = "objectstore"
     nats_ack_timeout_s: Annotated[
         float,
         Field(ge=0.1, le=60, description="How long a batch's acknowledgement is waited for."),

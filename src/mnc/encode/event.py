@@ -12,18 +12,12 @@ from bson import Timestamp
 
 from mnc.encode.payload import to_extended_json
 from mnc.encode.scalar import millis
-from mnc.encode.subject import event_subject
+from mnc.encode.subject import encode_name, event_subject
+from mnc.encode.summary import DATA_ERRORS, SUMMARY_FROM_BYTES, summarize
 from mnc.errors import Recovery, SinkError
-from mnc.model import EncodedEvent, Operation, ResumeToken
+from mnc.model import TOKEN_LIMIT, EncodedEvent, Operation, ResumeToken
 
-__all__ = ["MESSAGE_ID_LIMIT", "Encoder", "EventUnencodableError"]
-
-MESSAGE_ID_LIMIT: Final = 512
-"""Characters of a resume token that is a message id as it is; a longer one's digest is.
-
-A token holds the document's `_id`, which may be megabytes. The stream keeps each message id in
-memory for as long as its duplicate window, and a header that is too large ends the connection.
-"""
+__all__ = ["Encoder", "EventUnencodableError"]
 
 _OPERATIONS: Final[Mapping[object, Operation]] = {name: name for name in get_args(Operation)}
 
@@ -37,7 +31,7 @@ class EventUnencodableError(SinkError):
     def __init__(self, operation: object, reason: str) -> None:
         super().__init__(
             f"a change event of operation {operation!r} can't be encoded: {reason}",
-            remedy="its collection waits: update mnc, and report this if it doesn't help",
+            remedy="its collection waits: update mnc, or set PUBLISH_ON_POISON=deadletter",
         )
         self.operation = operation
 
@@ -55,13 +49,7 @@ class Encoder:
         The document id is that of `documentKey`, which a delete and an update without a looked-up
         document have too. Raises EventUnencodableError.
         """
-        operation = _OPERATIONS.get(change.get("operationType"))
-        if operation is None:
-            raise _unencodable(change, "only insert, update, replace and delete are published")
-        token = self.token_of(change)
-        collection = _document(change, "ns").get("coll")
-        if not isinstance(collection, str):
-            raise _unencodable(change, "`ns.coll` is missing")
+        operation, token, collection = self._identity(change)
         document_id = _document(change, "documentKey").get("_id")
         try:
             # First: it holds all that the subject is made of, and refuses text that isn't Unicode.
@@ -72,16 +60,55 @@ class Encoder:
                 operation=operation,
                 document_id=document_id,
             )
-        except (TypeError, RecursionError) as error:
-            raise _unencodable(change, str(error)) from error
+            committed_at_s = _committed_at_s(change)
+        except DATA_ERRORS as error:
+            raise _unencodable(change, _reason(error)) from error
         return EncodedEvent(
             token=token,
             operation=operation,
             subject=subject,
-            message_id=_message_id(token),
+            message_id=_message_id(change),
             payload=payload,
-            committed_at_s=_committed_at_s(change),
+            committed_at_s=committed_at_s,
+            summary=summarize(change, token) if len(payload) >= SUMMARY_FROM_BYTES else b"",
         )
+
+    def remains(self, change: Mapping[str, object], /) -> EncodedEvent:
+        """Encode what can be of a change event that `encode` refuses: its summary.
+
+        The subject ends with `k:null` when the document id can't be encoded, or isn't known.
+        Raises EventUnencodableError when it is no insert, update, replace or delete of a
+        collection.
+        """
+        operation, token, collection = self._identity(change)
+        key = change.get("documentKey")
+        try:
+            subject = event_subject(
+                stream=self.stream,
+                collection=collection,
+                operation=operation,
+                document_id=key.get("_id") if isinstance(key, dict) else None,
+            )
+        except DATA_ERRORS:
+            subject = f"{self.stream}.{encode_name(collection)}.{operation}.k:null"
+        return EncodedEvent(
+            token=token,
+            operation=operation,
+            subject=subject,
+            message_id=_message_id(change),
+            payload=summarize(change, token),
+            committed_at_s=float(token.cluster_time.seconds),
+        )
+
+    def _identity(self, change: Mapping[str, object]) -> tuple[Operation, ResumeToken, str]:
+        """Return the operation, the token and the collection."""
+        operation = _OPERATIONS.get(change.get("operationType"))
+        if operation is None:
+            raise _unencodable(change, "only insert, update, replace and delete are published")
+        collection = _document(change, "ns").get("coll")
+        if not isinstance(collection, str):
+            raise _unencodable(change, "`ns.coll` is missing")
+        return operation, self.token_of(change), collection
 
     @staticmethod
     def token_of(change: Mapping[str, object], /) -> ResumeToken:
@@ -103,10 +130,21 @@ def _committed_at_s(change: Mapping[str, object]) -> float:
     raise _unencodable(change, "`clusterTime` is missing")
 
 
-def _message_id(token: ResumeToken) -> str:
-    if len(token.data) <= MESSAGE_ID_LIMIT:
-        return token.data
-    return f"sha256:{hashlib.sha256(token.data.encode()).hexdigest()}"
+def _message_id(change: Mapping[str, object]) -> str:
+    """Return the resume token, or its digest when it is cut elsewhere.
+
+    The stream keeps each message id in memory for as long as its duplicate window, and a header
+    that is too large ends the connection.
+    """
+    data = str(_document(change, "_id")["_data"])
+    if len(data) <= TOKEN_LIMIT:
+        return data
+    return f"sha256:{hashlib.sha256(data.encode()).hexdigest()}"
+
+
+def _reason(error: Exception) -> str:
+    """Say why encoding failed; only a TypeError names the type and never the value."""
+    return str(error) if isinstance(error, TypeError) else type(error).__name__
 
 
 def _document(change: Mapping[str, object], field: str) -> Mapping[str, object]:

@@ -14,7 +14,15 @@ from mnc.encode.document_id import encode_document_id
 from mnc.encode.part import Digest, bounded, digest_of, escape, unescape
 from mnc.model import Operation
 
-__all__ = ["decode_name", "encode_name", "event_subject", "marker_subject", "stream_subjects"]
+__all__ = [
+    "dead_letter_subject",
+    "decode_name",
+    "encode_name",
+    "event_filters",
+    "event_subject",
+    "marker_subject",
+    "stream_subjects",
+]
 
 _EMPTY_NAME: Final = "s:"
 _NAMES_KEPT: Final = 1024
@@ -38,9 +46,25 @@ def marker_subject(*, stream: str, collection: str) -> str:
     return f"{stream}_position.{encode_name(collection)}"
 
 
+def dead_letter_subject(subject: str) -> str:
+    """Return the subject for dead letters: `<stream>_deadletter.<collection>`.
+
+    `subject` is where the event belongs, as `event_subject` returned it.
+    """
+    stream, name, *_ = subject.split(".")
+    return f"{stream}_deadletter.{name}"
+
+
+def event_filters(stream: str, collection: str | None = None) -> tuple[str, ...]:
+    """Return the filters for the events of one collection, or of all: dead letters come last."""
+    events = f"{stream}.{'*' if collection is None else encode_name(collection)}.*.*"
+    return (events, dead_letter_subject(events))
+
+
 def stream_subjects(stream: str) -> tuple[str, ...]:
     """Return the wildcards for what the stream named `stream` has to store."""
-    return (f"{stream}.*.*.*", f"{stream}_position.*")
+    events, dead_letters = event_filters(stream)
+    return (events, f"{stream}_position.*", dead_letters)
 
 
 @lru_cache(maxsize=_NAMES_KEPT)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from mnc.encode.reference import PayloadReference
 from mnc.model import Checkpoint, EncodedEvent, Position, StreamSeq
 
-__all__ = ["Batch", "StreamPort"]
+__all__ = ["Batch", "PayloadStore", "StreamPort"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,5 +67,20 @@ class StreamPort(Protocol):
         Raises OutcomeUnknownError when the batch may be stored, now or later.
 
         Cancellation: the batch may be stored, now or later.
+        """
+        ...
+
+
+class PayloadStore(Protocol):
+    """Where payloads are kept that are too large for the stream. Safe for several tasks at once."""
+
+    async def put(self, name: str, payload: bytes) -> PayloadReference:
+        """Keep `payload` under `name`; return where it is.
+
+        Idempotent: what is there already isn't stored again. Returns once it can be read.
+
+        Raises SinkUnavailableError, StreamFullError, SinkRefusedError.
+
+        Cancellation: the payload may be stored, or a part of it that nothing refers to.
         """
         ...

@@ -8,8 +8,9 @@ after what was stored, or to stand down because somebody else wrote.
 
 A batch that gets no answer is sent again in smaller ones, which a slow link can carry in time.
 While NATS can't be reached, it waits for the connection and tries again without end, events in
-hand. Refusals that trying again won't heal (a full stream, missing permissions, a payload over the
-limit) go to the supervisor.
+hand. Refusals that trying again won't heal (a full stream, missing permissions) go to the
+supervisor. Those of a single event, which smaller batches isolate, are a matter of policy: what
+`mnc.publish.remedy` makes of it is stored in its place.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from mnc.errors import (
     OutcomeUnknownError,
     PayloadTooLargeError,
     SinkError,
+    SinkRefusedError,
     SinkUnavailableError,
 )
 from mnc.model import Checkpoint, EncodedEvent, Epoch, Position
 from mnc.publish.fence import Foreign, NotStored, Stored, reconcile
 from mnc.publish.ports import Batch, StreamPort
+from mnc.publish.remedy import Remedies
 
 __all__ = ["MAX_BATCH_BYTES", "MAX_BATCH_EVENTS", "PublishObserver", "Publisher"]
 
@@ -45,6 +48,9 @@ _RETRY = Backoff(first_s=0.05, max_s=2.0)
 
 _MAX_ATTEMPTS = 8
 """Attempts with a live connection before the lane restarts: about six seconds of waiting."""
+
+_REFUSED_ALONE = 3
+"""How often JetStream has to refuse an event alone before something else is sent in its place."""
 
 
 class PublishObserver(Protocol):
@@ -74,6 +80,7 @@ class Publisher:
         self,
         *,
         stream: StreamPort,
+        remedies: Remedies,
         marker_subject: str,
         reached: Checkpoint,
         epoch: Epoch,
@@ -82,6 +89,7 @@ class Publisher:
         rng: random.Random,
     ) -> None:
         self._stream = stream
+        self._remedies = remedies
         self._marker_subject = marker_subject
         self._reached = reached
         self._epoch = epoch
@@ -112,18 +120,22 @@ class Publisher:
                 events, attempt = events[len(sent) :], 0
                 self._batch_limit = min(2 * self._batch_limit, MAX_BATCH_EVENTS)
                 continue
-            if isinstance(error, PayloadTooLargeError):
-                if len(sent) == 1:
-                    raise error
-                # Nothing was sent: store what stands before the one that is too large.
-                self._batch_limit = len(sent) // 2
-                continue
+            if isinstance(error, PayloadTooLargeError | SinkRefusedError):
+                if len(sent) > 1:
+                    # Nothing is stored: store what stands before the one that is refused.
+                    self._batch_limit = len(sent) // 2
+                    continue
+                sent, error = await self._store_in_place(sent[0], error)
+                if error is None:
+                    events, attempt = events[1:], 0
+                    continue
             attempt += 1
             self._observer.retrying(error)
             verdict = reconcile(self._reached, events, await self._read_marker())
             match verdict:
                 case Stored():
-                    self._observer.recovered(events[: len(events) - len(verdict.rest)])
+                    stored = len(events) - len(verdict.rest)
+                    self._observer.recovered((*sent, *events[len(sent) :])[:stored])
                     self._reached = verdict.reached
                     events = verdict.rest
                 case NotStored():
@@ -140,8 +152,33 @@ class Publisher:
                 case _:
                     assert_never(verdict)
 
+    async def _store_in_place(
+        self, event: EncodedEvent, error: SinkError
+    ) -> tuple[Sequence[EncodedEvent], SinkError | None]:
+        """Store something in the place of an event that is refused alone.
+
+        Returns what was sent last, and like `_attempt` an error after which something can be done.
+        """
+        refused: SinkError | None = error
+        for attempt in range(1, _REFUSED_ALONE):
+            if not isinstance(refused, SinkRefusedError):
+                break
+            await trio.sleep(_RETRY.delay_s(attempt, self._rng))
+            refused = await self._attempt((event,))
+        while isinstance(refused, PayloadTooLargeError | SinkRefusedError):
+            try:
+                event = await self._remedies.substitute(event, refused)
+            except SinkUnavailableError as unavailable:
+                return (event,), unavailable
+            refused = await self._attempt((event,))
+        return (event,), refused
+
     async def _attempt(self, events: Sequence[EncodedEvent]) -> SinkError | None:
-        """Send one batch; return the error after which something can still be done."""
+        """Send one batch; return the error after which something can still be done.
+
+        Raises SinkRefusedError when it isn't JetStream's answer to this batch, but a permission or
+        the like.
+        """
         batch = Batch(
             events=events,
             marker_subject=self._marker_subject,
@@ -159,6 +196,10 @@ class Publisher:
             PayloadTooLargeError,
             SinkUnavailableError,
         ) as error:
+            return error
+        except SinkRefusedError as error:
+            if error.code is None:
+                raise
             return error
         self._reached = Checkpoint(position=batch.position, stream_seq=stream_seq)
         self._observer.published(batch, ack_s=trio.current_time() - sent_at)

@@ -12,7 +12,7 @@ import structlog
 import trio
 
 from mnc.errors import MncError, SinkError
-from mnc.model import Checkpoint, EncodedEvent, Namespace
+from mnc.model import Checkpoint, EncodedEvent, Namespace, Operation
 from mnc.telemetry.metrics import Metrics
 
 __all__ = ["Capturing", "LaneState", "LaneTelemetry", "Restarting", "Starting", "Stopped"]
@@ -248,6 +248,7 @@ class LaneTelemetry:
             "events_captured": self._counts["captured"],
             "events_published": self._counts["published"],
             "events_checkpointed": self._counts["checkpointed"],
+            "events_dead_lettered": self._counts["dead_lettered"],
             "lag_s": self._lag_s if self._lag_s is None else round(self._lag_s, 4),
         }
         if self._checkpoint_trouble is not None:
@@ -260,6 +261,16 @@ class LaneTelemetry:
         self._published_bytes.inc(sum(len(event.payload) for event in events))
         self._counts["published"] += len(events)
         self._uncheckpointed += len(events)
+        for event in events:
+            if event.dead_letter is not None:
+                self._count_dead_letter(event.operation, event.dead_letter)
+
+    def _count_dead_letter(self, operation: Operation, cause: MncError) -> None:
+        self._metrics.dead_lettered.labels(*self._labels, cause.kind).inc()
+        self._counts["dead_lettered"] += 1
+        self._log.error(
+            "publish.dead_lettered", operation=operation, kind=cause.kind, error=cause.message
+        )
 
     def _count_error(self, error: MncError) -> None:
         self._metrics.errors.labels(*self._labels, error.kind).inc()

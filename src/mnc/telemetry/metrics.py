@@ -58,6 +58,12 @@ class Metrics:
             _LANE,
             registry=registry,
         )
+        self.dead_lettered = Counter(
+            "mnc_events_dead_lettered",
+            "Published events that are dead letters, by their cause.",
+            (*_LANE, "kind"),
+            registry=registry,
+        )
         self.checkpoints = Counter(
             "mnc_checkpoints_written",
             "Token documents written to MongoDB.",

@@ -8,14 +8,17 @@ from datetime import UTC, datetime
 
 import orjson
 
+from mnc.encode.dead_letter import CAUSE_HEADER, SUBJECT_HEADER
 from mnc.encode.part import Digest, unescape
 from mnc.encode.subject import decode_name
 from mnc.model import StreamSeq
 from mnc.terminal.ports import StreamMessage
 
-__all__ = ["ShownEvent", "json_line", "lag_text", "plain_line", "read_event"]
+__all__ = ["ShownEvent", "id_text", "json_line", "lag_text", "plain_line", "read_event"]
 
 _LONG_LAG_S = 10.0
+_NO_PARTS = ("-", "-", "-")
+"""What is shown of a subject that has less than four parts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,8 @@ class ShownEvent:
     operation: str
     document_id: str
     """The `_id` as it stands in the subject, without the escapes."""
+    dead_letter: str | None
+    """Why it is a dead letter, in a word; None when it isn't one."""
     lag_s: float | None
     """From the write in MongoDB to the stream, by the clocks of both; None when it isn't known."""
     change: object
@@ -41,8 +46,13 @@ class ShownEvent:
 
 
 def read_event(message: StreamMessage) -> ShownEvent:
-    """Read a message whose subject has four parts; it may be of another publisher than mnc."""
-    _, collection, operation, document_id = message.subject.split(".", 3)
+    """Read a message of the stream; it may be of another publisher than mnc.
+
+    A dead letter is shown as the event that it would have been.
+    """
+    subject = message.headers.get(SUBJECT_HEADER, message.subject)
+    _, collection, operation, document_id = [*subject.split(".", 3), *_NO_PARTS][:4]
+    cause = message.headers.get(CAUSE_HEADER)
     change = _parsed(message.payload)
     written_at_s = _written_at_s(_fields(change))
     return ShownEvent(
@@ -52,6 +62,7 @@ def read_event(message: StreamMessage) -> ShownEvent:
         collection=_printable(_collection(collection)),
         operation=_printable(operation),
         document_id=_printable(_unescaped(document_id)),
+        dead_letter=None if cause is None else _printable(cause),
         lag_s=None if written_at_s is None else message.stored_at_s - written_at_s,
         change=change,
     )
@@ -69,7 +80,7 @@ def plain_line(event: ShownEvent) -> str:
             f"{stored_at:%Y-%m-%dT%H:%M:%S}.{stored_at.microsecond // 1000:03}Z",
             event.collection,
             event.operation,
-            event.document_id,
+            id_text(event),
             lag,
         )
     )
@@ -79,7 +90,7 @@ def json_line(event: ShownEvent) -> str:
     """Return a line of JSON, without its end: the message's place, the event, and its payload.
 
     `id` is the document's `_id` in Extended JSON, or the subject's last part when the payload has
-    none. `lag_s` is null when it isn't known.
+    none. `lag_s` is null when it isn't known. A dead letter has its cause in `dead_letter`.
     """
     key = _fields(_fields(event.change).get("documentKey"))
     line = {
@@ -91,7 +102,16 @@ def json_line(event: ShownEvent) -> str:
         "lag_s": None if event.lag_s is None else round(event.lag_s, 6),
         "payload": event.change,
     }
+    if event.dead_letter is not None:
+        line["dead_letter"] = event.dead_letter
     return orjson.dumps(line).decode()
+
+
+def id_text(event: ShownEvent) -> str:
+    """Return the document id for people, with the word that the event is a dead letter if it is."""
+    if event.dead_letter is None:
+        return event.document_id
+    return f"{event.document_id} (dead letter: {event.dead_letter})"
 
 
 def lag_text(lag_s: float | None) -> str:

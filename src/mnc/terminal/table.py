@@ -8,7 +8,7 @@ from datetime import datetime
 from rich.table import Table
 from rich.text import Text
 
-from mnc.terminal.event import ShownEvent, lag_text
+from mnc.terminal.event import ShownEvent, id_text, lag_text
 
 __all__ = ["OPERATION_STYLES", "event_table"]
 
@@ -38,7 +38,7 @@ def event_table(events: Iterable[ShownEvent], *, today: datetime) -> Table:
             _time_text(datetime.fromtimestamp(event.stored_at_s, today.tzinfo), today),
             Text(event.collection),
             Text(event.operation, OPERATION_STYLES.get(event.operation, "")),
-            Text(event.document_id),
+            Text(id_text(event)),
             lag_text(event.lag_s),
         )
     return table

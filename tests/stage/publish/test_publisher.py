@@ -9,6 +9,7 @@ import pytest
 import trio
 from tests.fakes.faults import Script
 from tests.fakes.observer import RecordingObserver
+from tests.fakes.payloads import STOPPING
 from tests.fakes.stream import LOST_ACK, NEVER_STORED, FakeStream, PublishFault, stored_after
 from tests.fakes.values import checkpoint, event, events
 from tests.fakes.virtual_time import virtual_time
@@ -28,6 +29,7 @@ from mnc.errors import (
 from mnc.model import Checkpoint, EncodedEvent, Epoch, Position, StreamSeq
 from mnc.publish.ports import Batch
 from mnc.publish.publisher import Publisher
+from mnc.publish.remedy import Remedies
 
 _MARKER = "cs_position.users"
 _ZERO = checkpoint(0, stream_seq=0)
@@ -47,9 +49,11 @@ def _publisher(
     observer: RecordingObserver | None = None,
     in_flight: trio.CapacityLimiter | None = None,
     epoch: int = 0,
+    remedies: Remedies = STOPPING,
 ) -> Publisher:
     return Publisher(
         stream=stream,
+        remedies=remedies,
         marker_subject=_MARKER,
         reached=reached,
         epoch=Epoch(epoch),
@@ -367,6 +371,7 @@ async def test_batches_in_flight_are_limited() -> None:
         for number in range(10):
             publisher = Publisher(
                 stream=stream,
+                remedies=STOPPING,
                 marker_subject=f"cs_position.{number}",
                 reached=_ZERO,
                 epoch=Epoch(0),

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.encode.bson_values import DECODED_LIKE_CAPTURE, values
 
-from mnc.encode.event import MESSAGE_ID_LIMIT, Encoder, EventUnencodableError
+from mnc.encode.event import Encoder, EventUnencodableError
 from mnc.errors import Recovery, SinkError
-from mnc.model import Operation, ResumeToken
+from mnc.model import TOKEN_LIMIT, Operation, ResumeToken
 
 DATA = "8265F0C0FF000000012B022C0100296E5A1004"
 ID = ObjectId("65f0c0ffee65f0c0ffee65f0")
@@ -108,12 +108,12 @@ def test_type_bits_are_part_of_the_token() -> None:
 
 
 def test_a_token_over_the_bound_gives_a_digest_as_message_id() -> None:
-    """A message id is never longer than MESSAGE_ID_LIMIT, and says when it is a digest."""
-    longest = DATA.ljust(MESSAGE_ID_LIMIT, "0")
+    """A message id is never longer than TOKEN_LIMIT, and says when it is a digest."""
+    longest = DATA.ljust(TOKEN_LIMIT, "0")
     assert ENCODER.encode(change_event(_id={"_data": longest})).message_id == longest
     event = ENCODER.encode(change_event(_id={"_data": longest + "0"}))
     assert event.message_id == f"sha256:{hashlib.sha256((longest + '0').encode()).hexdigest()}"
-    assert event.token.data == longest + "0"
+    assert event.token == ResumeToken(longest + "0")
 
 
 def test_before_mongodb_6_the_commit_time_is_in_whole_seconds() -> None:

@@ -11,6 +11,7 @@ from tests.unit.encode.bson_values import names, values
 
 from mnc.encode.part import Digest
 from mnc.encode.subject import (
+    dead_letter_subject,
     decode_name,
     encode_name,
     event_subject,
@@ -79,8 +80,9 @@ def test_any_event_subject_is_four_parts_of_bounded_length(
 
 
 def test_subjects_are_those_of_the_grammar() -> None:
-    """Events and markers have subjects of their own, which the stream's two wildcards match."""
+    """Events, markers and dead letters have subjects that the stream's three wildcards match."""
     event = event_subject(stream="cs", collection="a.b", operation="insert", document_id="x y")
     assert event == "cs.a%2Eb.insert.s:x%20y"
     assert marker_subject(stream="cs", collection="a.b") == "cs_position.a%2Eb"
-    assert stream_subjects("cs") == ("cs.*.*.*", "cs_position.*")
+    assert dead_letter_subject(event) == "cs_deadletter.a%2Eb"
+    assert stream_subjects("cs") == ("cs.*.*.*", "cs_position.*", "cs_deadletter.*")

@@ -199,6 +199,7 @@ async def test_a_snapshot_counts_what_happened(lane: LaneTelemetry) -> None:
         "events_captured": 6,
         "events_published": 5,
         "events_checkpointed": 3,
+        "events_dead_lettered": 0,
     }
     lane.checkpointed(checkpoint(5, stream_seq=7))
     assert lane.snapshot()["events_checkpointed"] == 5

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
-from tests.fakes.values import NAMESPACE, checkpoint, events
+from tests.fakes.values import NAMESPACE, checkpoint, event, events
 
-from mnc.errors import SinkUnavailableError
+from mnc.encode.dead_letter import dead_letter
+from mnc.errors import PayloadTooLargeError, SinkUnavailableError
 from mnc.model import Position, StreamSeq
 from mnc.publish.ports import Batch
 from mnc.telemetry.lane import Capturing, LaneTelemetry
@@ -17,6 +18,7 @@ _INTERFACE: dict[str, tuple[str, set[str]]] = {
     "mnc_build": ("gauge", {"version"}),
     "mnc_events_captured": ("counter", _LANE),
     "mnc_events_published": ("counter", {*_LANE, "operation"}),
+    "mnc_events_dead_lettered": ("counter", {*_LANE, "kind"}),
     "mnc_published_bytes": ("counter", _LANE),
     "mnc_events_recovered": ("counter", _LANE),
     "mnc_checkpoints_written": ("counter", _LANE),
@@ -38,7 +40,7 @@ _INTERFACE: dict[str, tuple[str, set[str]]] = {
 
 
 def _batch() -> Batch:
-    batch = events(1, 3)
+    batch = [*events(1, 2), dead_letter(event(3), PayloadTooLargeError("large"))]
     return Batch(
         events=batch,
         marker_subject="cs_position.users",
@@ -90,6 +92,7 @@ def test_a_lane_counts_into_its_own_series() -> None:
     lane = {"database": "test", "collection": "users"}
     assert _value(metrics, "mnc_events_captured_total", **lane) == 3
     assert _value(metrics, "mnc_events_published_total", operation="insert", **lane) == 3
+    assert _value(metrics, "mnc_events_dead_lettered_total", kind="payload_too_large", **lane) == 1
     assert _value(metrics, "mnc_published_bytes_total", **lane) == _batch().size_bytes
     assert _value(metrics, "mnc_events_checkpointed_total", **lane) == 3
     assert _value(metrics, "mnc_checkpoints_written_total", **lane) == 1

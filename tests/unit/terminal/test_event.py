@@ -16,13 +16,13 @@ from mnc.terminal.ports import StreamMessage
 STORED_AT_S = 1_700_000_000.0123
 
 
-def message(subject: str, payload: bytes = b"") -> StreamMessage:
+def message(subject: str, payload: bytes = b"", **headers: str) -> StreamMessage:
     """Make a stored message."""
     return StreamMessage(
         subject=subject,
         stream_seq=StreamSeq(7),
         stored_at_s=STORED_AT_S,
-        headers={},
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
         payload=payload,
     )
 
@@ -35,6 +35,32 @@ def payload(**fields: Any) -> bytes:
 def written(date: str) -> bytes:
     """Make the payload of an event that MongoDB wrote at a time."""
     return payload(wallTime={"$date": date})
+
+
+def test_dead_letter_is_shown_as_the_event_that_it_would_have_been() -> None:
+    """Collection, operation and id are the event's; the cause stands behind the id."""
+    event = read_event(
+        message(
+            "cs_deadletter.users",
+            b"{}",
+            Mnc_Dead_Letter="sink_refused",
+            Mnc_Subject="cs.users.insert.s:a%20b",
+        )
+    )
+    assert plain_line(event).split("\t")[1:] == [
+        "users",
+        "insert",
+        "s:a b (dead letter: sink_refused)",
+        "-",
+    ]
+    assert json.loads(json_line(event))["dead_letter"] == "sink_refused"
+    assert "dead_letter" not in json.loads(json_line(read_event(message("cs.users.insert.1"))))
+
+
+def test_message_of_another_publisher_to_the_dead_letters_is_shown() -> None:
+    """What its subject doesn't say is shown as a dash."""
+    event = read_event(message("cs_deadletter.users"))
+    assert plain_line(event).split("\t")[1:] == ["users", "-", "-", "-"]
 
 
 def test_lag_counts_from_the_wall_time() -> None:

@@ -41,6 +41,7 @@ def event(
         collection="users",
         operation=operation,
         document_id=document_id or f"id-{number}",
+        dead_letter=None,
         lag_s=0.012,
         change={},
     )

@@ -66,7 +66,9 @@ class Denials:
 
 def _place(subject: str) -> str:
     tokens = subject.split(".")
-    if subject.startswith("$"):  # the API's subjects: what follows is the stream and the consumer
+    if subject.upper().startswith(
+        "$JS."
+    ):  # the API's subjects: what follows is the stream and the consumer
         tokens = [".".join(tokens[:2]), *tokens[2:]]
     shown = tokens[:_SHOWN_TOKENS]
     return ".".join(shown if shown == tokens else [*shown, ">"])

@@ -42,6 +42,9 @@ MINIMUM_SERVER = (2, 12, 0)
 _HEADER_NAMES_BYTES = 384
 """More than a message's header names, batch id and numbers take: 280 bytes, with the fence."""
 
+_HEADER_LINE_BYTES = 4
+"""A colon, a space, and the end of a header's line."""
+
 
 class JetStream:
     """One stream: made ready, read for its markers, and written in fenced batches."""
@@ -182,6 +185,7 @@ class JetStream:
                 "Nats-Batch-Id": batch_id,
                 "Nats-Batch-Sequence": str(number),
                 "Nats-Msg-Id": event.message_id,
+                **dict(event.headers),
             }
             if number == 1:
                 headers |= fence
@@ -239,7 +243,8 @@ def _decode_position(payload: bytes) -> Position:
 def _overhead_bytes(event: EncodedEvent, batch: Batch) -> int:
     """Return what a message takes beside its payload, at most."""
     named = (event.subject, event.message_id, batch.marker_subject)
-    return _HEADER_NAMES_BYTES + sum(map(len, named))
+    headers = sum(len(name) + len(value) + _HEADER_LINE_BYTES for name, value in event.headers)
+    return _HEADER_NAMES_BYTES + sum(map(len, named)) + headers
 
 
 def _remedy(error: SinkRefusedError, command: str) -> str:

@@ -8,7 +8,7 @@ made at the position.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import orjson
@@ -67,12 +67,17 @@ class StreamFollower:
     """
 
     def __init__(
-        self, session: NatsSession, *, stream: str, subject_filter: str, start: StreamSeq | None
+        self,
+        session: NatsSession,
+        *,
+        stream: str,
+        subject_filters: Sequence[str],
+        start: StreamSeq | None,
     ) -> None:
         """Follow `stream` from the sequence `start` on; None means from its end at `open`."""
         self._session = session
         self._stream = stream
-        self._filter = subject_filter
+        self._filters = subject_filters
         self._next_seq = start
         self._created: str | None = None
         self._consumer: _Consumer | None = None
@@ -119,7 +124,7 @@ class StreamFollower:
         config = {
             "deliver_policy": "by_start_sequence",
             "opt_start_seq": self._next_seq,
-            "filter_subject": self._filter,
+            "filter_subjects": self._filters,
             "ack_policy": "none",
             "inactive_threshold": int(_INACTIVE_S * _NS),
             "mem_storage": True,

@@ -17,6 +17,7 @@ def _denied(action: str, subject: str) -> nats.errors.Error:
     [
         ("cs.Users.insert.s-Id", "cs.Users.insert.>"),
         ("cs_position.users", "cs_position.users"),
+        ("$O.cs_payloads.C.0A-1b", "$O.cs_payloads.C.>"),
         ("$JS.API.STREAM.INFO.cs", "$JS.API.STREAM.INFO.>"),
         ("$JS.API.STREAM.MSG.GET.cs", "$JS.API.STREAM.MSG.>"),
     ],

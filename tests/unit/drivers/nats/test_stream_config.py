@@ -18,6 +18,7 @@ from mnc.drivers.nats.stream_config import (
 from mnc.encode.subject import stream_subjects
 
 _SUBJECTS = stream_subjects("cs")
+_BESIDE = ("cs_position.*", "cs_deadletter.*")
 _LETTERS = "ab"
 _LONGEST = 5
 
@@ -115,11 +116,11 @@ def test_an_amendment_leaves_its_argument_alone() -> None:
 @pytest.mark.parametrize(
     ("held", "expected"),
     [
-        ([], ["cs.*.*.*", "cs_position.*"]),
-        (["cs.>"], ["cs.>", "cs_position.*"]),
+        ([], ["cs.*.*.*", *_BESIDE]),
+        (["cs.>"], ["cs.>", *_BESIDE]),
         ([">"], [">"]),
-        (["cs.users.*.*", "cs.movies.insert.1"], ["cs.*.*.*", "cs_position.*"]),
-        (["other", "cs.*.*.*"], ["other", "cs.*.*.*", "cs_position.*"]),
+        (["cs.users.*.*", "cs.movies.insert.1"], ["cs.*.*.*", *_BESIDE]),
+        (["other", "cs.*.*.*"], ["other", "cs.*.*.*", *_BESIDE]),
     ],
 )
 def test_a_wider_subject_replaces_what_it_covers(held: list[str], expected: list[str]) -> None:
