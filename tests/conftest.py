@@ -16,7 +16,13 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
-from tests.servers import FAIL_POINTS, StartMongod, StartNatsServer
+from tests.servers import (
+    FAIL_POINTS,
+    OLD_SERVERS,
+    StartMongod,
+    StartNatsServer,
+    old_nats_server,
+)
 
 from mnc.embedded.servers import (
     MongodProcess,
@@ -49,6 +55,20 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer
     """Serve JetStream for the whole session."""
     data_dir = tmp_path_factory.mktemp("nats-server")
     server = start_nats_server(data_dir)
+    try:
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(data_dir)
+
+
+@pytest.fixture(scope="session", params=OLD_SERVERS)
+def old_nats(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NatsServerProcess]:
+    """Serve JetStream without atomic batches for the whole session: each old version in turn."""
+    data_dir = tmp_path_factory.mktemp("old-nats-server")
+    server = start_nats_server(data_dir, program=old_nats_server(request.param))
     try:
         yield server
     finally:
@@ -114,12 +134,14 @@ def start_own_nats(tmp_path: Path) -> Iterator[StartNatsServer]:
             port: int = 0,
             jetstream: bool = True,
             extra_config: str = "",
+            version: str | None = None,
         ) -> NatsServerProcess:
             server = start_nats_server(
                 data_dir or tmp_path / f"nats-{uuid4().hex[:8]}",
                 port=port,
                 jetstream=jetstream,
                 extra_config=extra_config,
+                program=None if version is None else old_nats_server(version),
             )
             servers.callback(server.kill)
             return server

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from mnc.embedded.servers import MongodProcess, NatsServerProcess
 
-__all__ = ["FAIL_POINTS", "StartMongod", "StartNatsServer", "has_ended"]
+__all__ = [
+    "FAIL_POINTS",
+    "OLD_SERVERS",
+    "StartMongod",
+    "StartNatsServer",
+    "has_ended",
+    "old_nats_server",
+]
 
 FAIL_POINTS = ("--setParameter", "enableTestCommands=1")
 """Lets mongod accept `configureFailPoint`."""
+
+
+OLD_SERVERS = ("2.10.26", "2.11.11")
+"""Versions of nats-server without atomic batches, as locks/old-servers has them."""
 
 
 class StartMongod(Protocol):
@@ -46,9 +58,15 @@ class StartNatsServer(Protocol):
         port: int = 0,
         jetstream: bool = True,
         extra_config: str = "",
+        version: str | None = None,
     ) -> NatsServerProcess:
-        """Start one."""
+        """Start one, of the newest version or of one of OLD_SERVERS."""
         ...
+
+
+def old_nats_server(version: str) -> Path:
+    """Return the program of one of OLD_SERVERS, which `.scripts/venv dev` installs."""
+    return Path(sys.prefix) / "servers" / version / "bin" / "nats-server"
 
 
 def has_ended(pid: int) -> bool:

@@ -83,6 +83,7 @@ async def run_service(
         stream=settings.nats_stream_name,
         subjects=stream_subjects(settings.nats_stream_name),
         ack_timeout_s=settings.nats_ack_timeout_s,
+        require_fencing=settings.nats_require_fencing,
     )
     metrics = Metrics()
     budget = ByteBudget(settings.publish_max_inflight_bytes)

@@ -14,7 +14,14 @@ from mnc.encode.document_id import encode_document_id
 from mnc.encode.part import Digest, bounded, digest_of, escape, unescape
 from mnc.model import Operation
 
-__all__ = ["decode_name", "encode_name", "event_subject", "marker_subject", "stream_subjects"]
+__all__ = [
+    "decode_name",
+    "encode_name",
+    "event_subject",
+    "events_of_marker",
+    "marker_subject",
+    "stream_subjects",
+]
 
 _EMPTY_NAME: Final = "s:"
 _NAMES_KEPT: Final = 1024
@@ -36,6 +43,11 @@ def event_subject(
 def marker_subject(*, stream: str, collection: str) -> str:
     """Return the subject of a collection's position marker: `<stream>_position.<collection>`."""
     return f"{stream}_position.{encode_name(collection)}"
+
+
+def events_of_marker(marker: str, *, stream: str) -> str:
+    """Return the wildcard for the events of the collection that has the marker subject `marker`."""
+    return f"{stream}.{marker.removeprefix(f'{stream}_position.')}.*.*"
 
 
 def stream_subjects(stream: str) -> tuple[str, ...]:
