@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 from tests.servers import (
     FAIL_POINTS,
-    OLD_SERVERS,
+    OldNats,
     StartMongod,
     StartNatsServer,
     old_nats_server,
@@ -62,18 +63,20 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer
         shutil.rmtree(data_dir)
 
 
-@pytest.fixture(scope="session", params=OLD_SERVERS)
-def old_nats(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[NatsServerProcess]:
-    """Serve JetStream without atomic batches for the whole session: each old version in turn."""
-    data_dir = tmp_path_factory.mktemp("old-nats-server")
-    server = start_nats_server(data_dir, program=old_nats_server(request.param))
-    try:
-        yield server
-    finally:
-        server.kill()
-        shutil.rmtree(data_dir)
+@pytest.fixture(scope="session")
+def old_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldNats]:
+    """Serve JetStream without atomic batches: each version that is asked for, from then on."""
+    with ExitStack() as servers:
+
+        @cache
+        def serve(version: str) -> NatsServerProcess:
+            data_dir = tmp_path_factory.mktemp(f"nats-server-{version}")
+            servers.callback(shutil.rmtree, data_dir)
+            server = start_nats_server(data_dir, program=old_nats_server(version))
+            servers.callback(server.kill)
+            return server
+
+        yield serve
 
 
 @pytest.fixture(scope="session")

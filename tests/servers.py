@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from mnc.embedded.servers import MongodProcess, NatsServerProcess
 
 __all__ = [
+    "DENYING",
     "FAIL_POINTS",
     "OLD_SERVERS",
+    "OldNats",
     "StartMongod",
     "StartNatsServer",
     "has_ended",
+    "login",
     "old_nats_server",
 ]
 
@@ -23,7 +26,22 @@ FAIL_POINTS = ("--setParameter", "enableTestCommands=1")
 
 
 OLD_SERVERS = ("2.10.26", "2.11.11")
-"""Versions of nats-server without atomic batches, as locks/old-servers has them."""
+"""Versions of nats-server without atomic batches; each has a lock of its own."""
+
+
+DENYING = """
+accounts: {
+  A: {
+    jetstream: enabled
+    users: [
+      {user: operator, password: operator}
+      {user: mnc, password: mnc, permissions: {publish: {deny: ["$JS.API.STREAM.UPDATE.>"]}}}
+    ]
+  }
+}
+no_auth_user: operator
+"""
+"""Configures a server whose operator may do anything, but whose user mnc may not change streams."""
 
 
 class StartMongod(Protocol):
@@ -64,9 +82,18 @@ class StartNatsServer(Protocol):
         ...
 
 
+def login(url: str, user: str) -> str:
+    """Return `url` with a user of DENYING in it."""
+    return url.replace("://", f"://{user}:{user}@")
+
+
 def old_nats_server(version: str) -> Path:
     """Return the program of one of OLD_SERVERS, which `.scripts/venv dev` installs."""
     return Path(sys.prefix) / "servers" / version / "bin" / "nats-server"
+
+
+OldNats = Callable[[str], NatsServerProcess]
+"""Returns the session's server of one of OLD_SERVERS."""
 
 
 def has_ended(pid: int) -> bool:

@@ -72,16 +72,19 @@ class ChainedWriter:
         Whatever it raises, a beginning of the batch may be stored, and the last event shows it.
         Without events it stores nothing.
         """
-        seq = batch.expected_seq
-        for start in range(0, len(batch.events), self._window):
-            events = batch.events[start : start + self._window]
+        rest, seq = batch.events, batch.expected_seq
+        while rest:
             async with self._lock:
-                seq = await self._store(events, batch.marker_subject, expected_seq=seq)
+                stored, seq = await self._store(
+                    rest[: self._window], batch.marker_subject, expected_seq=seq
+                )
+            rest = rest[stored:]
         return seq
 
     async def _store(
         self, events: Sequence[EncodedEvent], marker_subject: str, *, expected_seq: StreamSeq
-    ) -> StreamSeq:
+    ) -> tuple[int, StreamSeq]:
+        """Store `events`, or the first of them; return how many, and the last one's sequence."""
         for _ in range(_RACES):
             tail = await self._look(marker_subject)
             if self._lasts[marker_subject] != expected_seq:
@@ -93,15 +96,18 @@ class ChainedWriter:
                 raise_error(reply, stream=self._api.stream)
             except (FenceLostError, OutcomeUnknownError):
                 if await self._look(marker_subject) == tail:
-                    raise
-                continue  # another writer was first: maybe with other collections only
+                    if len(events) == 1:
+                        raise
+                    # The first one was refused already, and only an answer of its own says why.
+                    events = events[:1]
+                continue
             if reply.get("duplicate"):
                 raise DuplicateInBatchError("the stream has the last event of the row already")
             seq = StreamSeq(tail + len(events))
             if reply.get("seq") != seq:
                 raise OutcomeUnknownError("JetStream's answer doesn't fit the events")
             self._lasts, self._tail = lasts | {marker_subject: seq}, seq
-            return seq
+            return len(events), seq
         raise SinkUnavailableError("other writers of the stream were always first")
 
     async def _look(self, marker_subject: str) -> StreamSeq:
