@@ -29,6 +29,7 @@ from mnc.config import Settings
 from mnc.drivers.mongo.changes import MongoChangeSource
 from mnc.drivers.mongo.checkpoints import MongoCheckpointStore
 from mnc.drivers.mongo.connection import MongoConnection
+from mnc.drivers.nats.mode import Mode
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream import JetStream
 from mnc.encode.event import Encoder
@@ -87,6 +88,7 @@ async def run_service(
     )
     metrics = Metrics()
     budget = ByteBudget(settings.publish_max_inflight_bytes)
+    metrics.watch_mode(lambda: _name_of(stream.mode), modes=[mode.value for mode in Mode])
     metrics.watch_budget(lambda: budget.statistics().used_bytes, limit_bytes=budget.limit_bytes)
     lanes = [
         LaneTelemetry(Namespace(database=mongo.database.name, collection=name), metrics)
@@ -226,6 +228,7 @@ class _Probes:
     ) -> None:
         self._settings = settings
         self._session = session
+        self._stream = stream
         self._lanes = lanes
         self._metrics = metrics
         self._started_at = time.time()
@@ -245,6 +248,7 @@ class _Probes:
             "version": __version__,
             "uptime_s": round(time.time() - self._started_at, 1),
             "stream": self._settings.nats_stream_name,
+            "publishing": _publishing(self._stream.mode),
             "ready": not self.readiness(),
             "nats_error": self._session.last_error,
             "collections": [lane.snapshot() for lane in self._lanes],
@@ -252,3 +256,15 @@ class _Probes:
 
     def metrics(self) -> bytes:
         return self._metrics.exposition()
+
+
+def _name_of(mode: Mode | None) -> str | None:
+    return None if mode is None else mode.value
+
+
+def _publishing(mode: Mode | None) -> Mapping[str, object]:
+    """Say how events get into the stream, and what that doesn't promise."""
+    return {
+        "mode": _name_of(mode),
+        "not_promised": [] if mode is None else list(mode.not_promised),
+    }

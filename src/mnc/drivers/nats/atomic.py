@@ -44,13 +44,14 @@ class AtomicWriter:
 
         Events behind the marker were stored without batches, before the stream had them. They get a
         marker here, for it alone fences a batch. That one is refused when anything was stored since
-        the looks: who still writes without batches may have gone on.
+        the looks: who still writes without batches may have gone on. An event behind the marker, but
+        committed before it, is a copy that somebody else has put there.
         """
         for _ in range(_TAKEOVERS):
             tail = await self._api.last_seq()  # BEFORE the looks: it is their fence
             marker = await last_marker(self._api, marker_subject)
             event = await last_event(self._api, marker_subject)
-            if event is None or (marker is not None and marker.stream_seq > event.stream_seq):
+            if event is None or (marker is not None and not _is_behind(event, marker)):
                 return marker
             try:
                 return await self._take_over(marker_subject, event, tail=tail)
@@ -111,3 +112,9 @@ class AtomicWriter:
                 **({} if batch.events else fence),
             },
         )
+
+
+def _is_behind(event: Checkpoint, marker: Checkpoint) -> bool:
+    """Say whether an event is later than a marker, in the stream and in MongoDB."""
+    later = event.position.token > marker.position.token
+    return later and event.stream_seq > marker.stream_seq

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import trio
 from nats.aio.client import Client
 
-from mnc.drivers.nats.positions import last_event, last_marker
+from mnc.drivers.nats.positions import last_position
 from mnc.drivers.nats.replies import raise_error
 from mnc.drivers.nats.sending import headers_of, send_event
 from mnc.drivers.nats.stream_api import StreamApi
@@ -57,10 +57,7 @@ class ChainedWriter:
 
     async def read_marker(self, marker_subject: str) -> Checkpoint | None:
         """Return what the collection's last message says; see `StreamPort.read_marker`."""
-        marker = await last_marker(self._api, marker_subject)
-        event = await last_event(self._api, marker_subject)
-        found = [reached for reached in (marker, event) if reached is not None]
-        return max(found, key=lambda reached: reached.stream_seq, default=None)
+        return await last_position(self._api, marker_subject)
 
     async def read_position(self, marker_subject: str) -> Checkpoint | None:
         """Return the same as `read_marker`: the last message is position and fence."""

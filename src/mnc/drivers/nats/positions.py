@@ -15,7 +15,17 @@ from mnc.encode.subject import events_of_marker
 from mnc.errors import SinkRefusedError
 from mnc.model import Checkpoint, Epoch, Position, ResumeToken
 
-__all__ = ["encode_position", "last_event", "last_marker"]
+__all__ = ["encode_position", "last_event", "last_marker", "last_position"]
+
+
+async def last_position(api: StreamApi, marker_subject: str) -> Checkpoint | None:
+    """Return what the later of the two below says, or None. Raises SinkError."""
+    found = [
+        reached
+        for last in (last_marker, last_event)
+        if (reached := await last(api, marker_subject)) is not None
+    ]
+    return max(found, key=lambda reached: reached.stream_seq, default=None)
 
 
 async def last_marker(api: StreamApi, marker_subject: str) -> Checkpoint | None:

@@ -31,9 +31,9 @@ from mnc.errors import PayloadTooLargeError, SinkError, SinkRefusedError
 from mnc.model import Checkpoint, EncodedEvent, StreamSeq
 from mnc.publish.ports import Batch
 
-__all__ = ["MINIMUM_SERVER", "JetStream"]
+__all__ = ["JetStream", "has_batches", "too_old", "update_command"]
 
-MINIMUM_SERVER = (2, 12, 0)
+_FIRST_WITH_BATCHES = (2, 12, 0)
 """The first nats-server with atomic batches."""
 
 _HEADER_NAMES_BYTES = 384
@@ -98,10 +98,10 @@ class JetStream:
         except SinkRefusedError as refusal:
             if self._require_fencing:
                 raise
-            if found is None and self._has_batches:
-                raise  # the stream can't be created
-            if found is not None and self._has_batches and not takes(found, self._subjects[0]):
-                raise
+            if has_batches(self._session) and (
+                found is None or not takes(found, self._subjects[0])
+            ):
+                raise  # what was refused is needed without batches too
             config = await self._bring(found, subjects=self._subjects[:1], flags=())
             self._choose(mode_without_batches(config), because=refusal)
         max_msg_bytes = config.get("max_msg_size", -1)
@@ -134,11 +134,6 @@ class JetStream:
             raise
 
     # --- making it ready ------------------------------------------------------------------------
-
-    @property
-    def _has_batches(self) -> bool:
-        """Whether the server has atomic batches."""
-        return self._session.server_version >= MINIMUM_SERVER
 
     def _choose(self, mode: Mode, *, because: SinkRefusedError | None = None) -> None:
         """Publish in `mode` from now on; log a change, and why the mode isn't a stronger one."""
@@ -174,15 +169,14 @@ class JetStream:
 
     async def _with_batches(self, found: Mapping[str, object] | None) -> Mapping[str, object]:
         """Bring the stream to what atomic batches need. Raises SinkRefusedError if it can't be."""
-        version = ".".join(map(str, self._session.server_version))
-        too_old = SinkRefusedError(
-            f"nats-server {version} has no atomic batches", remedy="run nats-server 2.12 or newer"
-        )
-        if not self._has_batches:
-            raise too_old
+        if not has_batches(self._session):
+            raise too_old(self._session)
         config = await self._bring(found, subjects=self._subjects, flags=BATCH_FLAGS)
         if amended_config(config, self._subjects) is not None:
-            raise too_old  # an older server of the same cluster answered, and ignored the flags
+            raise SinkRefusedError(
+                "a nats-server of the cluster is older than 2.12, and has no atomic batches",
+                remedy="run nats-server 2.12 or newer, all of them",
+            )
         return config
 
     async def _bring(
@@ -237,6 +231,24 @@ class JetStream:
                     raise PayloadTooLargeError(
                         f"an event of {len(event.payload)} bytes is over {what}", remedy=remedy
                     )
+
+
+def has_batches(session: NatsSession) -> bool:
+    """Say whether the server that `session` is connected to has atomic batches."""
+    return session.server_version >= _FIRST_WITH_BATCHES
+
+
+def too_old(session: NatsSession) -> SinkRefusedError:
+    """Return the error that says that the server has no atomic batches."""
+    version = ".".join(map(str, session.server_version))
+    return SinkRefusedError(
+        f"nats-server {version} has no atomic batches", remedy="run nats-server 2.12 or newer"
+    )
+
+
+def update_command(config: Mapping[str, object], subjects: Sequence[str]) -> str:
+    """Return the command that gives a stream with `config` what atomic batches need."""
+    return _command("UPDATE", amended_config(config, subjects) or config, BATCH_FLAGS)
 
 
 def _overhead_bytes(event: EncodedEvent, marker_subject: str, *, longest_id: int) -> int:
