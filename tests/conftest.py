@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,7 +17,13 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
-from tests.servers import FAIL_POINTS, StartMongod, StartNatsServer
+from tests.servers import (
+    FAIL_POINTS,
+    OldNats,
+    StartMongod,
+    StartNatsServer,
+    old_nats_server,
+)
 from tests.soak import SoakReport
 
 from mnc.embedded.servers import (
@@ -69,6 +76,22 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer
     finally:
         server.kill()
         shutil.rmtree(data_dir)
+
+
+@pytest.fixture(scope="session")
+def old_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OldNats]:
+    """Serve JetStream without atomic batches: each version that is asked for, from then on."""
+    with ExitStack() as servers:
+
+        @cache
+        def serve(version: str) -> NatsServerProcess:
+            data_dir = tmp_path_factory.mktemp(f"nats-server-{version}")
+            servers.callback(shutil.rmtree, data_dir)
+            server = start_nats_server(data_dir, program=old_nats_server(version))
+            servers.callback(server.kill)
+            return server
+
+        yield serve
 
 
 @pytest.fixture(scope="session")
@@ -129,12 +152,14 @@ def start_own_nats(tmp_path: Path) -> Iterator[StartNatsServer]:
             port: int = 0,
             jetstream: bool = True,
             extra_config: str = "",
+            version: str | None = None,
         ) -> NatsServerProcess:
             server = start_nats_server(
                 data_dir or tmp_path / f"nats-{uuid4().hex[:8]}",
                 port=port,
                 jetstream=jetstream,
                 extra_config=extra_config,
+                program=None if version is None else old_nats_server(version),
             )
             servers.callback(server.kill)
             return server

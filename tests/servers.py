@@ -4,18 +4,49 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from mnc.embedded.servers import MongodProcess, NatsServerProcess
 
-__all__ = ["FAIL_POINTS", "StartMongod", "StartNatsServer", "has_ended", "reload"]
+__all__ = [
+    "DENYING",
+    "FAIL_POINTS",
+    "OLD_SERVERS",
+    "OldNats",
+    "StartMongod",
+    "StartNatsServer",
+    "has_ended",
+    "login",
+    "old_nats_server",
+    "reload",
+]
 
 FAIL_POINTS = ("--setParameter", "enableTestCommands=1")
 """Lets mongod accept `configureFailPoint`."""
 
 _RELOADED = "Reloaded server configuration"
+
+
+OLD_SERVERS = ("2.10.26", "2.11.11")
+"""Versions of nats-server without atomic batches; each has a lock of its own."""
+
+
+DENYING = """
+accounts: {
+  A: {
+    jetstream: enabled
+    users: [
+      {user: operator, password: operator}
+      {user: mnc, password: mnc, permissions: {publish: {deny: ["$JS.API.STREAM.UPDATE.>"]}}}
+    ]
+  }
+}
+no_auth_user: operator
+"""
+"""Configures a server whose operator may do anything, but whose user mnc may not change streams."""
 
 
 class StartMongod(Protocol):
@@ -50,9 +81,24 @@ class StartNatsServer(Protocol):
         port: int = 0,
         jetstream: bool = True,
         extra_config: str = "",
+        version: str | None = None,
     ) -> NatsServerProcess:
-        """Start one."""
+        """Start one, of the newest version or of one of OLD_SERVERS."""
         ...
+
+
+def login(url: str, user: str) -> str:
+    """Return `url` with a user of DENYING in it."""
+    return url.replace("://", f"://{user}:{user}@")
+
+
+def old_nats_server(version: str) -> Path:
+    """Return the program of one of OLD_SERVERS, which `.scripts/venv dev` installs."""
+    return Path(sys.prefix) / "servers" / version / "bin" / "nats-server"
+
+
+OldNats = Callable[[str], NatsServerProcess]
+"""Returns the session's server of one of OLD_SERVERS."""
 
 
 def has_ended(pid: int) -> bool:

@@ -58,7 +58,7 @@ async def acquire(
     """
     # The marker BEFORE the document: a document written in between then names a fence that the
     # marker read here doesn't have, and is rightly ignored.
-    marker = await stream.read_marker(marker_subject)
+    marker = await stream.read_position(marker_subject)
     stored = await store.load(namespace)
     reached = resume_from(marker, stored)
     if reached is None:

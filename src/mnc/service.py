@@ -31,6 +31,7 @@ from mnc.drivers.mongo.changes import MongoChangeSource
 from mnc.drivers.mongo.checkpoints import MongoCheckpointStore
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.nats.claims import JetStreamPayloads
+from mnc.drivers.nats.mode import Mode
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream import JetStream
 from mnc.drivers.nats.sweep import PayloadSweeper
@@ -88,9 +89,11 @@ async def run_service(
         stream=settings.nats_stream_name,
         subjects=stream_subjects(settings.nats_stream_name),
         ack_timeout_s=settings.nats_ack_timeout_s,
+        require_fencing=settings.nats_require_fencing,
     )
     metrics = Metrics()
     budget = ByteBudget(settings.publish_max_inflight_bytes)
+    metrics.watch_mode(lambda: _name_of(stream.mode), modes=[mode.value for mode in Mode])
     metrics.watch_budget(lambda: budget.statistics().used_bytes, limit_bytes=budget.limit_bytes)
     lanes = [
         LaneTelemetry(Namespace(database=mongo.database.name, collection=name), metrics)
@@ -281,6 +284,7 @@ class _Probes:
     ) -> None:
         self._settings = settings
         self._session = session
+        self._stream = stream
         self._lanes = lanes
         self._metrics = metrics
         self._started_at = time.time()
@@ -300,6 +304,7 @@ class _Probes:
             "version": __version__,
             "uptime_s": round(time.time() - self._started_at, 1),
             "stream": self._settings.nats_stream_name,
+            "publishing": _publishing(self._stream.mode),
             "ready": not self.readiness(),
             "nats_error": self._session.last_error,
             "collections": [lane.snapshot() for lane in self._lanes],
@@ -307,3 +312,15 @@ class _Probes:
 
     def metrics(self) -> bytes:
         return self._metrics.exposition()
+
+
+def _name_of(mode: Mode | None) -> str | None:
+    return None if mode is None else mode.value
+
+
+def _publishing(mode: Mode | None) -> Mapping[str, object]:
+    """Say how events get into the stream, and what that doesn't promise."""
+    return {
+        "mode": _name_of(mode),
+        "not_promised": [] if mode is None else list(mode.not_promised),
+    }

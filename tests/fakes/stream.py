@@ -143,6 +143,10 @@ class FakeStream:
             raise StreamMissingError("there is no such stream")
         return self._marker(marker_subject)
 
+    async def read_position(self, marker_subject: str) -> Checkpoint | None:
+        """Return the same as `read_marker`: every event has its marker."""
+        return await self.read_marker(marker_subject)
+
     async def publish(self, batch: Batch) -> StreamSeq:
         """Store a batch behind its fence."""
         self._require_connection()

@@ -18,7 +18,7 @@ from tests.deployment import DUPLICATE_WINDOW_S, Deploy, Deployment
 from tests.injection.operators import Operator, Undo
 from tests.jetstream import create_stream
 from tests.oracle import Event, compare
-from tests.servers import StartNatsServer
+from tests.servers import DENYING, StartNatsServer, login
 from tests.soak import SOAK
 from tests.waiting import wait_until
 
@@ -29,20 +29,6 @@ RETRY_S = 30
 """A refused lane tries again after 15 to 30 s."""
 
 DUPLICATE_WINDOW_NS = round(DUPLICATE_WINDOW_S * 1e9)
-
-# An operator may do anything; the user mnc may not change streams.
-DENYING = """
-accounts: {
-  A: {
-    jetstream: enabled
-    users: [
-      {user: operator, password: operator}
-      {user: mnc, password: mnc, permissions: {publish: {deny: ["$JS.API.STREAM.UPDATE.>"]}}}
-    ]
-  }
-}
-no_auth_user: operator
-"""
 
 
 def operator_of(deployment: Deployment) -> Operator:
@@ -287,8 +273,12 @@ def refused(deploy: Deploy, refusal: Refusal) -> Case:
 def denied(deploy: Deploy, start: StartNatsServer) -> Case:
     """Start a connector that may not add to the stream what batches need."""
     server = start(extra_config=DENYING)
-    url = server.url.replace("://", "://mnc:mnc@")
-    deployment = deploy(nats_server=server, NATS_SERVER_URL=url, NATS_ACK_TIMEOUT_S="1")
+    deployment = deploy(
+        nats_server=server,
+        NATS_SERVER_URL=login(server.url, "mnc"),
+        NATS_ACK_TIMEOUT_S="1",
+        NATS_REQUIRE_FENCING="true",
+    )
     stream = deployment.stream
 
     def cure() -> None:

@@ -21,7 +21,7 @@ from tests.integration.guarded import (
     start_mongod_alone,
 )
 from tests.jetstream import ask_jetstream
-from tests.servers import StartMongod, StartNatsServer
+from tests.servers import DENYING, OLD_SERVERS, StartMongod, StartNatsServer, login
 
 from mnc.embedded.servers import MongodProcess, NatsServerProcess
 
@@ -315,6 +315,31 @@ def test_what_nats_refuses_is_a_problem(
     other = check("other")
     assert other.code == 1
     assert "enable JetStream for the account" in other.text("NATS", "JetStream")
+
+
+@pytest.mark.parametrize("version", [*OLD_SERVERS, None])
+def test_publishing_without_batches_is_a_warning(
+    settings: dict[str, str], start_own_nats: StartNatsServer, version: str | None
+) -> None:
+    """An old server, or a stream that the user may not change, is told with what would help.
+
+    With NATS_REQUIRE_FENCING it is a problem.
+    """
+    server = start_own_nats(version=version, extra_config=DENYING)
+    stream = settings["NATS_STREAM_NAME"]
+    ask_jetstream(
+        server.url, f"STREAM.CREATE.{stream}", {"name": stream, "subjects": [f"{stream}.>"]}
+    )
+    settings = {**settings, "NATS_SERVER_URL": login(server.url, "mnc")}
+    checked = run_check(settings, "--json")
+    assert checked.code == 0, checked.stdout
+    assert checked.level("NATS", "publishing") == "warning"
+    assert checked.level("NATS", "permissions") == "ok"
+    remedy = f"nats stream edit {stream}" if version is None else "nats-server 2.12 or newer"
+    assert remedy in checked.text("NATS", "publishing")
+    refused = run_check({**settings, "NATS_REQUIRE_FENCING": "true"}, "--json")
+    assert refused.code == 1
+    assert refused.level("NATS", "publishing") == "problem"
 
 
 def test_a_stream_in_the_way_is_a_problem(settings: dict[str, str]) -> None:

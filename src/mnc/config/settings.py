@@ -138,6 +138,11 @@ class Settings(NatsSecurity):
         Field(ge=0.1, le=60, description="How long a batch's acknowledgement is waited for."),
         Allowed("seconds, from 0.1 to 60"),
     ] = 5.0
+    nats_require_fencing: Annotated[
+        bool,
+        Field(description="Whether to refuse a server or a stream without atomic batches."),
+        Allowed("true or false"),
+    ] = False
     checkpoint_interval_s: Annotated[
         float,
         Field(ge=0, le=60, description="The shortest time between two writes of a resume token."),

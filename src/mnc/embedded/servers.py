@@ -126,18 +126,28 @@ def start_mongod(
 
 
 def start_nats_server(
-    data_dir: Path, *, port: int = 0, jetstream: bool = True, extra_config: str = ""
+    data_dir: Path,
+    *,
+    port: int = 0,
+    jetstream: bool = True,
+    extra_config: str = "",
+    program: Path | None = None,
 ) -> NatsServerProcess:
     """Start a nats-server on `data_dir` and return when clients can connect.
 
-    `port` 0 takes a free one. `extra_config` is added to the server's configuration file.
+    `port` 0 takes a free one. `extra_config` is added to the server's configuration file. `program`
+    None is what `find_nats_server` returns.
 
     Raises ServerNotFoundError and ServerFailedError.
     """
     if port == 0:
         return on_free_port(
             lambda free_port: start_nats_server(
-                data_dir, port=free_port, jetstream=jetstream, extra_config=extra_config
+                data_dir,
+                port=free_port,
+                jetstream=jetstream,
+                extra_config=extra_config,
+                program=program,
             )
         )
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -146,7 +156,7 @@ def start_nats_server(
     server = NatsServerProcess(
         "nats-server",
         [
-            find_nats_server(),
+            program or find_nats_server(),
             *("--config", config_path, "--addr", _HOST, "--port", str(port)),
             *(("--jetstream", "--store_dir", data_dir) if jetstream else ()),
         ],

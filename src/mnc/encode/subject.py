@@ -8,18 +8,20 @@ encoded: whatever they are, they give one part that is never empty, no wildcard 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from mnc.encode.document_id import encode_document_id
 from mnc.encode.part import Digest, bounded, digest_of, escape, unescape
 from mnc.model import Operation
 
 __all__ = [
+    "StreamSubjects",
     "dead_letter_subject",
     "decode_name",
     "encode_name",
     "event_filters",
     "event_subject",
+    "filters_of_marker",
     "marker_subject",
     "stream_subjects",
 ]
@@ -57,14 +59,31 @@ def dead_letter_subject(subject: str) -> str:
 
 def event_filters(stream: str, collection: str | None = None) -> tuple[str, ...]:
     """Return the filters for the events of one collection, or of all: dead letters come last."""
-    events = f"{stream}.{'*' if collection is None else encode_name(collection)}.*.*"
+    return _filters(stream, "*" if collection is None else encode_name(collection))
+
+
+def filters_of_marker(marker: str, *, stream: str) -> tuple[str, ...]:
+    """Return the filters for the events of the collection whose marker has the subject `marker`."""
+    return _filters(stream, marker.removeprefix(f"{stream}_position."))
+
+
+def _filters(stream: str, name: str) -> tuple[str, ...]:
+    events = f"{stream}.{name}.*.*"
     return (events, dead_letter_subject(events))
 
 
-def stream_subjects(stream: str) -> tuple[str, ...]:
+class StreamSubjects(NamedTuple):
+    """The wildcards for what a stream has to store."""
+
+    events: str
+    markers: str
+    dead_letters: str
+
+
+def stream_subjects(stream: str) -> StreamSubjects:
     """Return the wildcards for what the stream named `stream` has to store."""
     events, dead_letters = event_filters(stream)
-    return (events, f"{stream}_position.*", dead_letters)
+    return StreamSubjects(events, f"{stream}_position.*", dead_letters)
 
 
 @lru_cache(maxsize=_NAMES_KEPT)

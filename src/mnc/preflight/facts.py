@@ -83,7 +83,11 @@ class StreamFacts:
 
     messages: int
     lacks: Sequence[str]
-    """What `mnc serve` will add to it."""
+    """What `mnc serve` will add to it, if it may."""
+    takes_events: bool = True
+    """Whether it stores the events' subjects as it is."""
+    update_command: str = ""
+    """What an operator can run to give it what atomic batches need."""
     storage: str = "file"
     retention: str = "limits"
     discard: str = "new"
@@ -123,9 +127,10 @@ class NatsFacts:
     subjects: Sequence[str]
     """What the stream has to store."""
     version: tuple[int, int, int]
-    minimum_version: tuple[int, int, int]
     max_payload_bytes: int
     denied: Collection[str] | None
     """Subjects that the user needs and may not publish to; None when the server doesn't tell."""
     account: AccountFacts | SinkError
     """Or why JetStream can't be used."""
+    without_batches: SinkError | None = None
+    """Why events won't be published in atomic batches; None when they will."""

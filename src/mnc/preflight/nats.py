@@ -21,18 +21,18 @@ _AGE_MIN_S = 24 * 3600.0
 _finding = partial(Finding, area="NATS")
 
 
-def nats_findings(facts: NatsFacts | SinkError) -> list[Finding]:
+def nats_findings(facts: NatsFacts | SinkError, *, require_fencing: bool = False) -> list[Finding]:
     """Judge the facts, or the error that kept them from being collected."""
     if isinstance(facts, SinkError):
         return [
             _finding(check="reachable", level="problem", found=facts.message, remedy=facts.remedy)
         ]
-    return list(_judge(facts))
+    return list(_judge(facts, require_fencing=require_fencing))
 
 
-def _judge(facts: NatsFacts) -> Iterator[Finding]:
+def _judge(facts: NatsFacts, *, require_fencing: bool) -> Iterator[Finding]:
     yield _finding(check="reachable", level="ok", found=f"connected to {facts.address}")
-    yield _version(facts)
+    yield _finding(check="version", level="ok", found=version_text(facts.version))
     yield _permissions(facts)
     if isinstance(facts.account, SinkError):
         yield _finding(
@@ -43,20 +43,28 @@ def _judge(facts: NatsFacts) -> Iterator[Finding]:
         )
     else:
         yield _jetstream(facts.account)
+        yield _publishing(facts.without_batches, require_fencing=require_fencing)
         yield from _stream(facts, facts.account)
     yield _max_payload(facts.max_payload_bytes)
 
 
-def _version(facts: NatsFacts) -> Finding:
-    found, minimum = version_text(facts.version), version_text(facts.minimum_version)
-    if facts.version < facts.minimum_version:
-        return _finding(
-            check="version",
+def _publishing(without_batches: SinkError | None, *, require_fencing: bool) -> Finding:
+    finding = partial(_finding, check="publishing")
+    if without_batches is None:
+        return finding(level="ok", found="in atomic batches")
+    reason, remedy = without_batches.message, without_batches.remedy
+    if require_fencing:
+        return finding(
             level="problem",
-            found=f"{found} has no atomic batches",
-            remedy=f"run nats-server {minimum} or newer",
+            found=f"{reason}, and NATS_REQUIRE_FENCING is true",
+            remedy=remedy,
         )
-    return _finding(check="version", level="ok", found=found)
+    return finding(
+        level="warning",
+        found=f"{reason}: mnc serve publishes without them; /status says what that does not "
+        "promise",
+        remedy=remedy,
+    )
 
 
 def _permissions(facts: NatsFacts) -> Finding:
@@ -92,7 +100,7 @@ def _stream(facts: NatsFacts, account: AccountFacts) -> Iterator[Finding]:
     elif stream.obstacle is not None:
         found, remedy = stream.obstacle
         yield finding(level="problem", found=f"{name} {found}", remedy=remedy)
-    elif stream.lacks:
+    elif stream.lacks and facts.without_batches is None:
         yield finding(
             level="ok",
             found=f"{name} has {stream.messages} messages; mnc serve will add to it: "

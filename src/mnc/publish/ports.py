@@ -59,6 +59,18 @@ class StreamPort(Protocol):
         """
         ...
 
+    async def read_position(self, marker_subject: str) -> Checkpoint | None:
+        """Return where the collection stands, to begin there, and the fence for its first batch.
+
+        None when the stream has nothing of it. It may be behind the last marker: a stream that had
+        no atomic batches before holds events without one. It has a marker for them afterwards.
+
+        Raises SinkUnavailableError, StreamMissingError, SinkRefusedError.
+
+        Cancellation: a marker may have been stored.
+        """
+        ...
+
     async def publish(self, batch: Batch) -> StreamSeq:
         """Store a batch; return the sequence of its marker, which is the next fence.
 

@@ -5,7 +5,8 @@ They are an interface: a change of a name or a label gets a changelog entry.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -145,6 +146,22 @@ class Metrics:
             "The limit of mnc_inflight_bytes: PUBLISH_MAX_INFLIGHT_BYTES.",
             registry=registry,
         )
+
+        self.publish_mode = Gauge(
+            "mnc_publish_mode",
+            "1 for the way of publishing that is in use: what it does not promise is in /status.",
+            ("mode",),
+            registry=registry,
+        )
+
+    def watch_mode(self, used: Callable[[], str | None], *, modes: Iterable[str]) -> None:
+        """Show which of `modes` is in use whenever the metrics are read."""
+
+        def is_used(mode: str) -> float:
+            return float(used() == mode)
+
+        for mode in modes:
+            self.publish_mode.labels(mode).set_function(partial(is_used, mode))
 
     def watch_budget(self, used_bytes: Callable[[], float], *, limit_bytes: int) -> None:
         """Show what the byte budget holds whenever the metrics are read."""

@@ -48,7 +48,6 @@ GOOD_NATS = NatsFacts(
     stream="cs",
     subjects=("cs.*.*.*", "cs_position.*"),
     version=(2, 12, 3),
-    minimum_version=(2, 12, 0),
     max_payload_bytes=64 * 1024 * 1024,
     denied=(),
     account=GOOD_ACCOUNT,

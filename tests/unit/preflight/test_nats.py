@@ -31,6 +31,7 @@ def test_good_facts_are_all_ok() -> None:
         "version",
         "permissions",
         "JetStream",
+        "publishing",
         "stream",
         "subjects",
         "replicas",
@@ -40,6 +41,16 @@ def test_good_facts_are_all_ok() -> None:
         "duplicate window",
         "max_payload",
     ]
+
+
+def test_required_fencing_makes_weaker_publishing_a_problem() -> None:
+    """With NATS_REQUIRE_FENCING what `mnc serve` refuses is a problem, with its remedy."""
+    refusal = SinkRefusedError("too old", remedy="run a newer one")
+    facts = replace(GOOD_NATS, without_batches=refusal)
+    findings = nats_findings(facts, require_fencing=True)
+    (problem,) = [finding for finding in findings if finding.level == "problem"]
+    assert (problem.check, problem.remedy) == ("publishing", "run a newer one")
+    assert "NATS_REQUIRE_FENCING" in problem.found
 
 
 def test_an_unreachable_server_is_one_problem() -> None:
@@ -52,7 +63,12 @@ def test_an_unreachable_server_is_one_problem() -> None:
     ("changes", "check", "level", "said"),
     [
         ({"version": (2, 12, 0)}, "version", "ok", "2.12.0"),
-        ({"version": (2, 11, 9)}, "version", "problem", "nats-server 2.12.0 or newer"),
+        (
+            {"without_batches": SinkRefusedError("too old", remedy="run a newer one")},
+            "publishing",
+            "warning",
+            "/status",
+        ),
         ({"denied": None}, "permissions", "unknown", ""),
         ({"denied": ("cs.users.*.*",)}, "permissions", "problem", "cs.users.*.*"),
         (

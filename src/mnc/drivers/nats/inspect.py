@@ -14,12 +14,14 @@ import orjson
 import trio
 from nats.aio.client import Client
 
+from mnc.drivers.nats.positions import last_position
 from mnc.drivers.nats.replies import STREAM_NOT_FOUND, error_code, parse_reply, raise_error
 from mnc.drivers.nats.session import NatsSession
-from mnc.drivers.nats.stream import MINIMUM_SERVER, JetStream
-from mnc.drivers.nats.stream_config import amended_config, covers, obstacle
+from mnc.drivers.nats.stream import has_batches, too_old, update_command
+from mnc.drivers.nats.stream_api import StreamApi
+from mnc.drivers.nats.stream_config import BATCH_FLAGS, amended_config, covers, obstacle, takes
 from mnc.encode.subject import encode_name, marker_subject, stream_subjects
-from mnc.errors import SinkError, SinkUnavailableError
+from mnc.errors import SinkError, SinkRefusedError, SinkUnavailableError
 from mnc.model import Checkpoint
 from mnc.preflight.facts import AccountFacts, NatsFacts, StreamFacts
 
@@ -61,7 +63,9 @@ class _Inspection:
     ) -> None:
         self._session = session
         self._stream = stream
-        self._subjects = stream_subjects(stream)
+        self._has_batches = has_batches(session)
+        events, *others = stream_subjects(stream)
+        self._subjects = (events, *others) if self._has_batches else (events,)
         self._watched = watched
         self._deadline = deadline
 
@@ -95,10 +99,10 @@ class _Inspection:
             stream=self._stream,
             subjects=self._subjects,
             version=self._session.server_version,
-            minimum_version=MINIMUM_SERVER,
             max_payload_bytes=self._session.max_payload_bytes,
-            denied=self._denied(user, stream),
+            denied=self._denied(user, self._needed(stream)),
             account=account,
+            without_batches=self._without_batches(user, stream),
         )
 
     async def _existing(self, found: _Answer | SinkError) -> StreamFacts | None:
@@ -108,20 +112,20 @@ class _Inspection:
         if error_code(found) == STREAM_NOT_FOUND:
             return None
         raise_error(found, stream=self._stream)
-        return stream_facts(found, subjects=self._subjects, markers=await self._markers())
+        return stream_facts(
+            found,
+            subjects=self._subjects,
+            flags=BATCH_FLAGS if self._has_batches else (),
+            markers=await self._markers(),
+        )
 
     async def _markers(self) -> Mapping[str, Checkpoint]:
-        stream = JetStream(
-            self._session,
-            stream=self._stream,
-            subjects=self._subjects,
-            ack_timeout_s=self._left_s(),
-        )
-        subjects = {
-            name: marker_subject(stream=self._stream, collection=name) for name in self._watched
+        api = StreamApi(self._session, stream=self._stream, timeout_s=self._left_s())
+        positions = {
+            name: await last_position(api, marker_subject(stream=self._stream, collection=name))
+            for name in self._watched
         }
-        markers = {name: await stream.read_marker(subject) for name, subject in subjects.items()}
-        return {name: marker for name, marker in markers.items() if marker is not None}
+        return {name: reached for name, reached in positions.items() if reached is not None}
 
     def _overlapping(self, names: Sequence[_Answer | SinkError]) -> Collection[str] | None:
         others = set[str]()
@@ -131,19 +135,37 @@ class _Inspection:
             others.update(answer.get("streams") or ())
         return others - {self._stream}
 
-    def _denied(
-        self, user: _Answer | SinkError, stream: StreamFacts | None
-    ) -> Collection[str] | None:
+    def _needed(self, stream: StreamFacts | None) -> Sequence[str]:
+        """Return the subjects that the user has to publish to."""
+        create = ["CREATE"] if stream is None else []
+        change = [] if stream is None or stream.takes_events else ["UPDATE"]
+        verbs = ["INFO", *create, *change, "MSG.GET"]
+        markers = [marker_subject(stream=self._stream, collection=name) for name in self._watched]
+        return [
+            *(f"$JS.API.STREAM.{verb}.{self._stream}" for verb in verbs),
+            *(f"{self._stream}.{encode_name(name)}.*.*" for name in self._watched),
+            *(markers if self._has_batches else ()),
+        ]
+
+    def _denied(self, user: _Answer | SinkError, needed: Iterable[str]) -> Collection[str] | None:
         if isinstance(user, SinkError) or "data" not in user:
             return None
-        amend = ["CREATE"] if stream is None else ["UPDATE"] if stream.lacks else []
-        needed = [
-            *(f"$JS.API.STREAM.{verb}.{self._stream}" for verb in ["INFO", *amend, "MSG.GET"]),
-            *(f"{self._stream}.{encode_name(name)}.*.*" for name in self._watched),
-            *(marker_subject(stream=self._stream, collection=name) for name in self._watched),
-        ]
         permissions = user["data"].get("permissions") or {}
         return denied_subjects(permissions.get("publish") or {}, needed)
+
+    def _without_batches(
+        self, user: _Answer | SinkError, stream: StreamFacts | None
+    ) -> SinkRefusedError | None:
+        """Return why events won't be published in atomic batches, or None."""
+        if not self._has_batches:
+            return too_old(self._session)
+        update = f"$JS.API.STREAM.UPDATE.{self._stream}"
+        if stream is None or not stream.lacks or not self._denied(user, [update]):
+            return None
+        return SinkRefusedError(
+            f"this user may not add to the stream: {', '.join(stream.lacks)}",
+            remedy=f"permit {update} to it, or run: {stream.update_command}",
+        )
 
     async def _ask_all(
         self, questions: Sequence[tuple[str, bytes]]
@@ -175,17 +197,23 @@ class _Inspection:
 
 
 def stream_facts(
-    found: Mapping[str, Any], *, subjects: Sequence[str], markers: Mapping[str, Checkpoint]
+    found: Mapping[str, Any],
+    *,
+    subjects: Sequence[str],
+    flags: Sequence[str] = BATCH_FLAGS,
+    markers: Mapping[str, Checkpoint],
 ) -> StreamFacts:
     """Return what a STREAM.INFO answer says. Pure."""
     config = found["config"]
-    amended: Mapping[str, Any] = amended_config(config, subjects) or config
+    amended: Mapping[str, Any] = amended_config(config, subjects, flags=flags) or config
     return StreamFacts(
         messages=found["state"]["messages"],
         lacks=[
             *(f"subject {s}" for s in amended["subjects"] if s not in config.get("subjects", ())),
             *(name for name, value in amended.items() if value is True and not config.get(name)),
         ],
+        takes_events=takes(config, subjects[0]),
+        update_command=update_command(config, subjects),
         storage=config["storage"],
         retention=config["retention"],
         discard=config["discard"],

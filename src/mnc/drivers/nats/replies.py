@@ -19,13 +19,25 @@ from mnc.errors import (
     StreamMissingError,
 )
 
-__all__ = ["NO_MESSAGE", "STREAM_NOT_FOUND", "error_code", "parse_reply", "raise_error"]
+__all__ = [
+    "NO_MESSAGE",
+    "STREAM_NOT_FOUND",
+    "WRONG_LAST_MESSAGE",
+    "error_code",
+    "parse_reply",
+    "raise_error",
+]
 
 STREAM_NOT_FOUND = 10059
 NO_MESSAGE = 10037
+WRONG_LAST_MESSAGE = 10070
+"""The stream's last message has another id than the one that was named as its predecessor's."""
 
 _FENCE = {10071}
 """Wrong last sequence."""
+
+_UNKNOWN = {WRONG_LAST_MESSAGE}
+"""The last of a row wasn't stored; how many of those before it were has to be looked up."""
 
 _DUPLICATE = {10201, 10158}
 """A message id of the batch is stored already."""
@@ -76,6 +88,8 @@ def raise_error(reply: dict[str, object], *, stream: str) -> None:
     kind: type[SinkError]
     if code in _FENCE:
         kind = FenceLostError
+    elif code in _UNKNOWN:
+        kind = OutcomeUnknownError
     elif code in _DUPLICATE:
         kind = DuplicateInBatchError
     elif code in _FULL:

@@ -1,42 +1,40 @@
 """One JetStream stream behind the publish stage's port.
 
-Theory of operation. An atomic batch is a row of messages that share `Nats-Batch-Id`; the server
-keeps them aside and checks the fence and the message ids when the last one, marked
-`Nats-Batch-Commit`, arrives. Then it stores all or none. Only that last message needs an answer. A
-batch belongs to its id, not to its connection, so every attempt gets a new one.
+Theory of operation. `ensure` makes the stream ready and chooses the strongest way of publishing
+that it allows (`Mode`): atomic batches, for which the server has to be new enough and the stream
+has to have what they need, which is added where that is permitted; otherwise one of those that do
+without, unless the settings refuse them. A lane keeps to the way that it was acquired with: another
+one has other fences, so a lane that meets one starts again.
 """
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import assert_never
 
-import orjson
-from nats.aio.client import Client
-from nats.nuid import NUID
+import structlog
 
-from mnc.drivers.nats.replies import (
-    NO_MESSAGE,
-    STREAM_NOT_FOUND,
-    error_code,
-    parse_reply,
-    raise_error,
-)
+from mnc.drivers.nats.atomic import AtomicWriter
+from mnc.drivers.nats.chained import ChainedWriter
+from mnc.drivers.nats.mode import Mode, mode_without_batches
+from mnc.drivers.nats.replies import STREAM_NOT_FOUND, error_code, raise_error
 from mnc.drivers.nats.session import NatsSession
-from mnc.drivers.nats.stream_config import amended_config, new_config, obstacle
-from mnc.errors import (
-    OutcomeUnknownError,
-    PayloadTooLargeError,
-    SinkError,
-    SinkRefusedError,
-    SinkUnavailableError,
+from mnc.drivers.nats.stream_api import StreamApi
+from mnc.drivers.nats.stream_config import (
+    BATCH_FLAGS,
+    amended_config,
+    new_config,
+    obstacle,
+    takes,
 )
-from mnc.model import Checkpoint, EncodedEvent, Epoch, Position, ResumeToken, StreamSeq
+from mnc.encode.subject import StreamSubjects
+from mnc.errors import PayloadTooLargeError, SinkError, SinkRefusedError
+from mnc.model import Checkpoint, EncodedEvent, StreamSeq
 from mnc.publish.ports import Batch
 
-__all__ = ["MINIMUM_SERVER", "JetStream"]
+__all__ = ["JetStream", "has_batches", "too_old", "update_command"]
 
-MINIMUM_SERVER = (2, 12, 0)
+_FIRST_WITH_BATCHES = (2, 12, 0)
 """The first nats-server with atomic batches."""
 
 _HEADER_NAMES_BYTES = 384
@@ -45,20 +43,40 @@ _HEADER_NAMES_BYTES = 384
 _HEADER_LINE_BYTES = 4
 """A colon, a space, and the end of a header's line."""
 
+_WHOLE_BATCH = 10_000
+"""More messages than a batch has: a chain is as long as its batch."""
+
 
 class JetStream:
-    """One stream: made ready, read for its markers, and written in fenced batches."""
+    """One stream: made ready, read for positions, and written behind fences."""
 
     def __init__(
-        self, session: NatsSession, *, stream: str, subjects: Sequence[str], ack_timeout_s: float
+        self,
+        session: NatsSession,
+        *,
+        stream: str,
+        subjects: StreamSubjects,
+        ack_timeout_s: float,
+        require_fencing: bool = False,
     ) -> None:
         self._session = session
         self._stream = stream
         self._subjects = subjects
-        self._timeout_s = ack_timeout_s
-        self._nuid = NUID()
+        self._require_fencing = require_fencing
+        self._api = StreamApi(session, stream=stream, timeout_s=ack_timeout_s)
+        self._mode: Mode | None = None
+        self._writer: AtomicWriter | ChainedWriter = AtomicWriter(self._api)
+        self._acquired_with: dict[str, AtomicWriter | ChainedWriter] = {}
+        """What each collection was acquired with, by its marker's subject."""
+        self._takes_dead_letters = True
         self._max_msg_bytes = -1
         """The stream's `max_msg_size`, as `ensure` found it; -1 is no limit."""
+        self._log = structlog.get_logger()
+
+    @property
+    def mode(self) -> Mode | None:
+        """How events get into the stream; None until `ensure` has found out."""
+        return self._mode
 
     async def wait_connected(self) -> None:
         """Return when there is a connection to NATS."""
@@ -69,86 +87,154 @@ class JetStream:
 
         A stream that doesn't exist yet is a good answer: JetStream is there.
         """
-        reply = await self._api(f"STREAM.INFO.{self._stream}")
-        if error_code(reply) != STREAM_NOT_FOUND:
-            raise_error(reply, stream=self._stream)
+        await self._found()
 
     async def ensure(self) -> None:
         """Create the stream, or add what it lacks; see `StreamPort.ensure`."""
         await self.wait_connected()
         await self._session.refresh_limits()
-        if self._session.server_version < MINIMUM_SERVER:
-            found = ".".join(map(str, self._session.server_version))
-            raise SinkRefusedError(
-                f"nats-server {found} has no atomic batches",
-                remedy="run nats-server 2.12 or newer",
-            )
-        reply = await self._api(f"STREAM.INFO.{self._stream}")
-        if error_code(reply) == STREAM_NOT_FOUND:
-            config: dict[str, object] | None = new_config(self._stream, self._subjects)
-            verb = "CREATE"
-        else:
-            raise_error(reply, stream=self._stream)
-            found_config = reply["config"]
-            assert isinstance(found_config, dict)  # noqa: S101 - JetStream's own format
-            self._max_msg_bytes = found_config.get("max_msg_size", -1)
-            if blocked := obstacle(found_config):
-                problem, remedy = blocked
-                raise SinkRefusedError(f"stream {self._stream} {problem}", remedy=remedy)
-            config = amended_config(found_config, self._subjects)
-            verb = "UPDATE"
-        if config is None:
-            return
+        found = await self._found()
+        if found is not None and (blocked := obstacle(found)):
+            problem, remedy = blocked
+            raise SinkRefusedError(f"stream {self._stream} {problem}", remedy=remedy)
         try:
-            reply = await self._api(f"STREAM.{verb}.{self._stream}", config)
-            raise_error(reply, stream=self._stream)
-        except OutcomeUnknownError as error:
-            raise SinkUnavailableError(error.message) from error
-        except SinkRefusedError as error:
-            raise SinkRefusedError(
-                f"can't {verb.lower()} the stream: {error.message}",
-                remedy=_remedy(error, _command(verb, config)),
-                code=error.code,
-            ) from error
+            config = await self._with_batches(found)
+            self._choose(Mode.ATOMIC)
+        except SinkRefusedError as refusal:
+            if self._require_fencing:
+                raise
+            if has_batches(self._session) and (
+                found is None or not takes(found, self._subjects.events)
+            ):
+                raise  # what was refused is needed without batches too
+            config = await self._without_batches(found)
+            self._choose(mode_without_batches(config), because=refusal)
+        self._takes_dead_letters = takes(config, self._subjects.dead_letters)
+        max_msg_bytes = config.get("max_msg_size", -1)
+        assert isinstance(max_msg_bytes, int)  # noqa: S101 - JetStream's own format
+        self._max_msg_bytes = max_msg_bytes
 
     async def read_marker(self, marker_subject: str) -> Checkpoint | None:
-        """Return what the marker says; see `StreamPort.read_marker`."""
-        try:
-            reply = await self._api(
-                f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": marker_subject}
-            )
-        except OutcomeUnknownError as error:
-            # Reading has no outcome to be unsure of.
-            raise SinkUnavailableError(error.message) from error
-        if error_code(reply) == NO_MESSAGE:
-            return None
-        raise_error(reply, stream=self._stream)
-        message = reply["message"]
-        assert isinstance(message, dict)  # noqa: S101 - JetStream's own format
-        try:
-            position = _decode_position(base64.b64decode(message["data"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise SinkRefusedError(
-                f"the last message of {marker_subject} is no position marker",
-                remedy="remove it if a person put it there; mnc continues from its token document",
-            ) from error
-        return Checkpoint(position=position, stream_seq=StreamSeq(int(message["seq"])))
+        """Return the collection's position; see `StreamPort.read_marker`."""
+        return await self._writer.read_marker(marker_subject)
+
+    async def read_position(self, marker_subject: str) -> Checkpoint | None:
+        """Return the position to acquire; see `StreamPort.read_position`."""
+        writer = self._writer
+        position = await writer.read_position(marker_subject)
+        self._acquired_with[marker_subject] = writer
+        return position
 
     async def publish(self, batch: Batch) -> StreamSeq:
         """Store a batch behind its fence; see `StreamPort.publish`."""
         self._check_sizes(batch)
+        self._check_dead_letters(batch)
+        writer = self._acquired_with.get(batch.marker_subject, self._writer)
+        if writer is not self._writer:
+            raise SinkError("how to publish to the stream has changed: the position is read again")
         try:
-            reply = await self._session.call(self._send, batch)
-            raise_error(reply, stream=self._stream)
+            return await writer.publish(batch)
         except SinkError as error:
             # JetStream misses a message that the user may not publish, and can't say why.
             if denial := self._session.denial(event.subject for event in batch.events):
                 raise denial from error
             raise
-        seq = reply.get("seq")
-        if not isinstance(seq, int) or reply.get("count") != len(batch.events) + 1:
-            raise OutcomeUnknownError("JetStream's answer doesn't fit the batch")
-        return StreamSeq(seq)
+
+    # --- making it ready ------------------------------------------------------------------------
+
+    def _choose(self, mode: Mode, *, because: SinkRefusedError | None = None) -> None:
+        """Publish in `mode` from now on; log a change, and why the mode isn't a stronger one."""
+        if mode is self._mode:
+            return
+        match mode:
+            case Mode.ATOMIC:
+                self._writer = AtomicWriter(self._api)
+            case Mode.CHAINED:
+                self._writer = ChainedWriter(self._api, window=_WHOLE_BATCH)
+            case Mode.SEQUENTIAL:
+                self._writer = ChainedWriter(self._api, window=1)
+            case _:
+                assert_never(mode)
+        if because is not None:
+            self._log.warning(
+                "stream.mode_chosen",
+                mode=mode.value,
+                not_promised=mode.not_promised,
+                reason=because.message,
+                remedy=because.remedy,
+            )
+        else:
+            self._log.info("stream.mode_chosen", mode=mode.value)
+        self._mode = mode
+
+    async def _found(self) -> Mapping[str, object] | None:
+        """Return the stream's configuration, or None when it doesn't exist. Raises SinkError."""
+        reply = await self._api.ask("STREAM.INFO")
+        if error_code(reply) == STREAM_NOT_FOUND:
+            return None
+        return self._config_of(reply)
+
+    async def _with_batches(self, found: Mapping[str, object] | None) -> Mapping[str, object]:
+        """Bring the stream to what atomic batches need. Raises SinkRefusedError if it can't be."""
+        if not has_batches(self._session):
+            raise too_old(self._session)
+        config = await self._bring(found, subjects=self._subjects, flags=BATCH_FLAGS)
+        if amended_config(config, self._subjects) is not None:
+            raise SinkRefusedError(
+                "a nats-server of the cluster is older than 2.12, and has no atomic batches",
+                remedy="run nats-server 2.12 or newer, all of them",
+            )
+        return config
+
+    async def _without_batches(self, found: Mapping[str, object] | None) -> Mapping[str, object]:
+        """Bring the stream to what other modes need, dead letters where that is permitted."""
+        events, dead_letters = self._subjects.events, self._subjects.dead_letters
+        try:
+            return await self._bring(found, subjects=(events, dead_letters), flags=())
+        except SinkRefusedError:
+            if found is None or not takes(found, events):
+                raise
+            return found
+
+    async def _bring(
+        self,
+        found: Mapping[str, object] | None,
+        *,
+        subjects: Sequence[str],
+        flags: Sequence[str],
+    ) -> Mapping[str, object]:
+        """Create the stream, or add to it what it lacks; return its configuration."""
+        if found is None:
+            verb, config = "CREATE", new_config(self._stream, subjects, flags=flags)
+        else:
+            amended = amended_config(found, subjects, flags=flags)
+            if amended is None:
+                return found
+            verb, config = "UPDATE", amended
+        try:
+            return self._config_of(await self._api.ask(f"STREAM.{verb}", config))
+        except SinkRefusedError as error:
+            raise SinkRefusedError(
+                f"can't {verb.lower()} the stream: {error.message}",
+                remedy=_remedy(error, _command(verb, config, flags)),
+                code=error.code,
+            ) from error
+
+    def _config_of(self, reply: dict[str, object]) -> Mapping[str, object]:
+        raise_error(reply, stream=self._stream)
+        config = reply["config"]
+        assert isinstance(config, dict)  # noqa: S101 - JetStream's own format
+        return config
+
+    def _check_dead_letters(self, batch: Batch) -> None:
+        """Raise SinkRefusedError for a dead letter that the stream has no subject for."""
+        # Sent all the same, nobody would answer.
+        error = next((event.dead_letter for event in batch.events if event.dead_letter), None)
+        if error is not None and not self._takes_dead_letters:
+            raise SinkRefusedError(
+                f"stream {self._stream} takes no dead letters; one is due: {error.message}",
+                remedy=f"add {self._subjects.dead_letters} to the stream's subjects",
+            )
 
     def _check_sizes(self, batch: Batch) -> None:
         """Raise PayloadTooLargeError for an event that the broker or the stream won't take."""
@@ -164,87 +250,39 @@ class JetStream:
             name = self._stream
             remedy = f"run: nats stream edit {name} --max-msg-size=-1"
             limits.append((self._max_msg_bytes, f"max_msg_size of stream {name}", remedy))
+        longest_id = max((len(event.message_id) for event in batch.events), default=0)
         for event in batch.events:
             for limit, what, remedy in limits:
-                if len(event.payload) + _overhead_bytes(event, batch) > limit:
+                overhead = _overhead_bytes(event, batch.marker_subject, longest_id=longest_id)
+                if len(event.payload) + overhead > limit:
                     raise PayloadTooLargeError(
                         f"an event of {len(event.payload)} bytes is over {what}", remedy=remedy
                     )
 
-    # --- on the asyncio side --------------------------------------------------------------------
 
-    async def _send(self, client: Client, batch: Batch) -> dict[str, object]:
-        batch_id = self._nuid.next().decode()
-        fence = {
-            "Nats-Expected-Stream": self._stream,
-            "Nats-Expected-Last-Subject-Sequence": str(batch.expected_seq),
-            "Nats-Expected-Last-Subject-Sequence-Subject": batch.marker_subject,
-        }
-        for number, event in enumerate(batch.events, start=1):
-            headers = {
-                "Nats-Batch-Id": batch_id,
-                "Nats-Batch-Sequence": str(number),
-                "Nats-Msg-Id": event.message_id,
-                **dict(event.headers),
-            }
-            if number == 1:
-                headers |= fence
-            await client.publish(event.subject, event.payload, headers=headers)
-        answer = await self._session.request(
-            client,
-            batch.marker_subject,
-            _encode_position(batch.position),
-            timeout_s=self._timeout_s,
-            headers={
-                "Nats-Batch-Id": batch_id,
-                "Nats-Batch-Sequence": str(len(batch.events) + 1),
-                "Nats-Batch-Commit": "1",
-                "Nats-Rollup": "sub",
-                "Nats-TTL": "never",
-                **({} if batch.events else fence),
-            },
-        )
-        return parse_reply(answer.data)
-
-    async def _api(self, verb: str, body: object = None) -> dict[str, object]:
-        payload = b"" if body is None else orjson.dumps(body)
-        return await self._session.call(self._api_request, f"$JS.API.{verb}", payload)
-
-    async def _api_request(self, client: Client, subject: str, payload: bytes) -> dict[str, object]:
-        answer = await self._session.request(client, subject, payload, timeout_s=self._timeout_s)
-        return parse_reply(answer.data)
+def has_batches(session: NatsSession) -> bool:
+    """Say whether the server that `session` is connected to has atomic batches."""
+    return session.server_version >= _FIRST_WITH_BATCHES
 
 
-def _encode_position(position: Position) -> bytes:
-    """Return the marker's payload: JSON, as docs/messages.md describes it."""
-    token = position.token
-    time = token.cluster_time
-    fields: dict[str, object] = {"token": token.data}
-    if token.type_bits is not None:
-        fields["typeBits"] = base64.b64encode(token.type_bits).decode()
-    fields["clusterTime"] = {"t": time.seconds, "i": time.increment}
-    fields["epoch"] = position.epoch
-    return orjson.dumps(fields)
-
-
-def _decode_position(payload: bytes) -> Position:
-    """Read a marker's payload. Raises KeyError, TypeError or ValueError when it is none."""
-    fields = orjson.loads(payload)
-    if not isinstance(fields, dict):
-        raise TypeError("a position marker is a JSON object")
-    type_bits = fields.get("typeBits")
-    token = ResumeToken(
-        str(fields["token"]), None if type_bits is None else base64.b64decode(type_bits)
+def too_old(session: NatsSession) -> SinkRefusedError:
+    """Return the error that says that the server has no atomic batches."""
+    version = ".".join(map(str, session.server_version))
+    return SinkRefusedError(
+        f"nats-server {version} has no atomic batches", remedy="run nats-server 2.12 or newer"
     )
-    _ = token.cluster_time  # raises when the token is none
-    return Position(token=token, epoch=Epoch(int(fields["epoch"])))
 
 
-def _overhead_bytes(event: EncodedEvent, batch: Batch) -> int:
-    """Return what a message takes beside its payload, at most."""
-    named = (event.subject, event.message_id, batch.marker_subject)
+def update_command(config: Mapping[str, object], subjects: Sequence[str]) -> str:
+    """Return the command that gives a stream with `config` what atomic batches need."""
+    return _command("UPDATE", amended_config(config, subjects) or config, BATCH_FLAGS)
+
+
+def _overhead_bytes(event: EncodedEvent, marker_subject: str, *, longest_id: int) -> int:
+    """Return what a message takes beside its payload, at most; a chain has two message ids."""
+    named = (event.subject, event.message_id, marker_subject)
     headers = sum(len(name) + len(value) + _HEADER_LINE_BYTES for name, value in event.headers)
-    return _HEADER_NAMES_BYTES + sum(map(len, named)) + headers
+    return _HEADER_NAMES_BYTES + longest_id + sum(map(len, named)) + headers
 
 
 def _remedy(error: SinkRefusedError, command: str) -> str:
@@ -255,12 +293,17 @@ def _remedy(error: SinkRefusedError, command: str) -> str:
     return f"{either}an operator can run: {command}"
 
 
-def _command(verb: str, config: dict[str, object]) -> str:
+def _command(verb: str, config: Mapping[str, object], flags: Sequence[str]) -> str:
     """Return the command that brings the stream to `config`."""
     action = "add" if verb == "CREATE" else "edit"
     subjects = config["subjects"]
     assert isinstance(subjects, list)  # noqa: S101 - made by stream_config
-    return (
-        f"nats stream {action} {config['name']} --subjects '{','.join(subjects)}' "
-        "--allow-batch --allow-rollup --allow-msg-ttl"
-    )
+    options = "".join(f" {_OPTIONS[flag]}" for flag in flags)
+    return f"nats stream {action} {config['name']} --subjects '{','.join(subjects)}'{options}"
+
+
+_OPTIONS = {
+    "allow_atomic": "--allow-batch",
+    "allow_rollup_hdrs": "--allow-rollup",
+    "allow_msg_ttl": "--allow-msg-ttl",
+}

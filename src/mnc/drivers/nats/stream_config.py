@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["REQUIRED_FLAGS", "amended_config", "covers", "new_config", "obstacle"]
+__all__ = ["BATCH_FLAGS", "amended_config", "covers", "new_config", "obstacle", "takes"]
 
-REQUIRED_FLAGS = ("allow_atomic", "allow_rollup_hdrs", "allow_msg_ttl")
+BATCH_FLAGS = ("allow_atomic", "allow_rollup_hdrs", "allow_msg_ttl")
 """Atomic batches; markers that replace their predecessor; markers that outlive `max_age`."""
 
 
-def new_config(stream: str, subjects: Sequence[str]) -> dict[str, object]:
+def new_config(
+    stream: str, subjects: Sequence[str], *, flags: Sequence[str] = BATCH_FLAGS
+) -> dict[str, object]:
     """Return the configuration for a stream that doesn't exist yet."""
     return {
         "name": stream,
@@ -23,24 +25,28 @@ def new_config(stream: str, subjects: Sequence[str]) -> dict[str, object]:
         "retention": "limits",
         "discard": "new",  # discarding old messages to make room would lose events in silence
         "num_replicas": 1,
-        **dict.fromkeys(REQUIRED_FLAGS, True),
+        **dict.fromkeys(flags, True),
     }
 
 
 def amended_config(
-    config: Mapping[str, object], subjects: Sequence[str]
+    config: Mapping[str, object],
+    subjects: Sequence[str],
+    *,
+    flags: Sequence[str] = BATCH_FLAGS,
 ) -> dict[str, object] | None:
     """Return `config` with what it lacks, or None when it lacks nothing."""
     amended = dict(config)
-    present = _subjects_of(config)
-    missing = [
-        subject for subject in subjects if not any(covers(held, subject) for held in present)
-    ]
+    missing = [subject for subject in subjects if not takes(config, subject)]
     if missing:
         # Subjects of one stream may not overlap: the wider one replaces what it covers.
-        kept = [held for held in present if not any(covers(wider, held) for wider in missing)]
+        kept = [
+            held
+            for held in _subjects_of(config)
+            if not any(covers(wider, held) for wider in missing)
+        ]
         amended["subjects"] = kept + missing
-    for flag in REQUIRED_FLAGS:
+    for flag in flags:
         if not config.get(flag):
             amended[flag] = True
     return None if amended == dict(config) else amended
@@ -78,6 +84,11 @@ def obstacle(config: Mapping[str, object]) -> tuple[str, str] | None:
         ),
     ]
     return next(((found, remedy) for is_there, found, remedy in obstacles if is_there), None)
+
+
+def takes(config: Mapping[str, object], subject: str) -> bool:
+    """Say whether a stream stores all that `subject`, which may hold wildcards, matches."""
+    return any(covers(held, subject) for held in _subjects_of(config))
 
 
 def covers(pattern: str, subject: str) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnc.drivers.nats.stream_config import (
-    REQUIRED_FLAGS,
+    BATCH_FLAGS,
     amended_config,
     covers,
     new_config,
@@ -82,7 +82,7 @@ def test_a_new_stream_lacks_nothing() -> None:
         ),
         unique=True,
     ),
-    st.dictionaries(st.sampled_from(REQUIRED_FLAGS), st.booleans()),
+    st.dictionaries(st.sampled_from(BATCH_FLAGS), st.booleans()),
     st.dictionaries(
         st.sampled_from(["max_age", "max_bytes", "discard", "num_replicas", "description"]),
         st.integers() | st.text(),
@@ -97,7 +97,7 @@ def test_an_amendment_adds_what_is_missing_and_keeps_the_rest(
     """
     config = {"name": "cs", "subjects": subjects, **flags, **chosen}
     amended = amended_config(config, _SUBJECTS) or config
-    assert all(amended[flag] for flag in REQUIRED_FLAGS)
+    assert all(amended[flag] for flag in BATCH_FLAGS)
     held = amended["subjects"]
     assert isinstance(held, list)
     for subject in (*_SUBJECTS, *subjects):
@@ -125,7 +125,7 @@ def test_an_amendment_leaves_its_argument_alone() -> None:
 )
 def test_a_wider_subject_replaces_what_it_covers(held: list[str], expected: list[str]) -> None:
     """Subjects of one stream may not overlap, so what a new one covers goes."""
-    amended = amended_config({"subjects": held, **dict.fromkeys(REQUIRED_FLAGS, True)}, _SUBJECTS)
+    amended = amended_config({"subjects": held, **dict.fromkeys(BATCH_FLAGS, True)}, _SUBJECTS)
     assert (amended or {"subjects": held})["subjects"] == expected
 
 

@@ -1,0 +1,136 @@
+"""Publishing without atomic batches: in chains, or one message at a time.
+
+Theory of operation. Events go out in *windows*, one in flight for the whole stream. The first
+message of a window names the stream's last sequence, which was looked up together with the
+collection's last event: it is stored only if nothing was since. Each further one names the message
+id of its predecessor, and is stored only directly behind it. So whoever writes beside us, and
+however long we sleep, an event is stored only behind the one that precedes it: what a window
+leaves is a beginning of it, in order. Only the last message asks for an answer.
+
+An answer moves what is known. After anything else everything is forgotten, and looked up again. A
+message id alone would not do for the first of a window: a server that restarts remembers it no
+longer than the duplicate window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+from nats.aio.client import Client
+
+from mnc.drivers.nats.positions import last_position
+from mnc.drivers.nats.replies import raise_error
+from mnc.drivers.nats.sending import headers_of, send_event
+from mnc.drivers.nats.stream_api import StreamApi
+from mnc.errors import (
+    DuplicateInBatchError,
+    FenceLostError,
+    OutcomeUnknownError,
+    SinkUnavailableError,
+)
+from mnc.model import Checkpoint, EncodedEvent, StreamSeq
+from mnc.publish.ports import Batch
+
+__all__ = ["ChainedWriter"]
+
+_RACES = 5
+"""How often a window is sent again at once because other collections' writers were first."""
+
+_FIRST = StreamSeq(0)
+
+
+class ChainedWriter:
+    """Store events in windows of at most `window` messages.
+
+    Invariants: one window is in flight; `_lasts` was true when `_tail` was the stream's last
+    sequence, so a window that is stored behind `_tail` is stored behind those.
+    """
+
+    def __init__(self, api: StreamApi, *, window: int) -> None:
+        self._api = api
+        self._window = window
+        self._lock = trio.Lock()
+        self._tail: StreamSeq | None = None
+        self._lasts: dict[str, StreamSeq] = {}
+        """The sequence of each collection's last event or marker, by the marker's subject."""
+
+    async def read_marker(self, marker_subject: str) -> Checkpoint | None:
+        """Return what the collection's last message says; see `StreamPort.read_marker`."""
+        return await last_position(self._api, marker_subject)
+
+    async def read_position(self, marker_subject: str) -> Checkpoint | None:
+        """Return the same as `read_marker`: the last message is position and fence."""
+        return await self.read_marker(marker_subject)
+
+    async def publish(self, batch: Batch) -> StreamSeq:
+        """Store a batch, window after window; see `StreamPort.publish`.
+
+        Whatever it raises, a beginning of the batch may be stored, and the last event shows it.
+        Without events it stores nothing.
+        """
+        rest, seq = batch.events, batch.expected_seq
+        while rest:
+            async with self._lock:
+                stored, seq = await self._store(
+                    rest[: self._window], batch.marker_subject, expected_seq=seq
+                )
+            rest = rest[stored:]
+        return seq
+
+    async def _store(
+        self, events: Sequence[EncodedEvent], marker_subject: str, *, expected_seq: StreamSeq
+    ) -> tuple[int, StreamSeq]:
+        """Store `events`, or the first of them; return how many, and the last one's sequence."""
+        for _ in range(_RACES):
+            tail = await self._look(marker_subject)
+            if self._lasts[marker_subject] != expected_seq:
+                raise FenceLostError("the collection's last event is not where it was left")
+            # Forgotten BEFORE the window is sent: only its answer says what is true afterwards.
+            lasts, self._lasts, self._tail = self._lasts, {}, None
+            reply = await self._api.session.call(self._send, events, tail=tail)
+            try:
+                raise_error(reply, stream=self._api.stream)
+            except (FenceLostError, OutcomeUnknownError):
+                if await self._look(marker_subject) == tail:
+                    if len(events) == 1:
+                        raise
+                    # The first one was refused already, and only an answer of its own says why.
+                    events = events[:1]
+                continue
+            if reply.get("duplicate"):
+                raise DuplicateInBatchError("the stream has the last event of the row already")
+            seq = StreamSeq(tail + len(events))
+            if reply.get("seq") != seq:
+                raise OutcomeUnknownError("JetStream's answer doesn't fit the events")
+            self._lasts, self._tail = lasts | {marker_subject: seq}, seq
+            return len(events), seq
+        raise SinkUnavailableError("other writers of the stream were always first")
+
+    async def _look(self, marker_subject: str) -> StreamSeq:
+        """Return the stream's last sequence, for which `_lasts` has the collection's."""
+        while self._tail is None or marker_subject not in self._lasts:
+            if self._tail is None:
+                self._tail = await self._api.last_seq()
+            last = await self.read_marker(marker_subject)
+            seq = _FIRST if last is None else last.stream_seq
+            if seq > self._tail:  # stored between the two looks
+                self._lasts, self._tail = {}, None
+            else:
+                self._lasts[marker_subject] = seq
+        return self._tail
+
+    # --- on the asyncio side --------------------------------------------------------------------
+
+    async def _send(
+        self, client: Client, events: Sequence[EncodedEvent], *, tail: StreamSeq
+    ) -> dict[str, object]:
+        stream = {"Nats-Expected-Stream": self._api.stream}
+        place = {**stream, "Nats-Expected-Last-Sequence": str(tail)}
+        *others, last = events
+        for event in others:
+            await send_event(client, event, place)
+            place = {**stream, "Nats-Expected-Last-Msg-Id": event.message_id}
+        return await self._api.request(
+            client, last.subject, last.payload, {**headers_of(last), **place}
+        )
