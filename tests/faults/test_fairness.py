@@ -15,9 +15,9 @@ from mnc.embedded.servers import NatsServerProcess
 BUSY, QUIET = "busy", "quiet"
 
 DOCUMENT = "x" * 100_000
-DOCUMENTS = 400
-BYTES_PER_S = 2_000_000
-"""The backlog takes 20 s at this pace."""
+DOCUMENTS = 1000
+BYTES_PER_S = 4_000_000
+"""The backlog takes 25 s at this pace."""
 
 EVENTS = 4
 

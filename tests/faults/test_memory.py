@@ -16,6 +16,9 @@ from tests.soak import SOAK
 
 MAX_RSS_BYTES = 200 * 1000 * 1000
 
+BYTES_PER_S = 20_000_000
+"""How slow the broker is: the connector alone would be several times as fast."""
+
 SMALL, LARGE = "small", "large"
 
 DOCUMENT = "x" * 100_000
@@ -57,7 +60,7 @@ def wait_drained(connector: ConnectorProcess, load: Load) -> None:
 @pytest.mark.parametrize(
     "load",
     [
-        Load(updates=20_000, large_documents=2_000, frozen_s=3, timeout_s=120),
+        Load(updates=20_000, large_documents=1_500, frozen_s=3, timeout_s=120),
         pytest.param(
             Load(updates=200_000, large_documents=20_000, frozen_s=30, timeout_s=1200), marks=SOAK
         ),
@@ -80,12 +83,12 @@ def test_memory_stays_bounded_while_the_broker_is_slow(
             NATS_SERVER_URL=nats_url(link.port),
         )
         connector = deployment.start_ready()
-        link.inject(Throttle(bytes_per_s=15_000_000))
+        link.inject(Throttle(bytes_per_s=BYTES_PER_S))
         write(deployment, load)
         link.inject(Hold())
         connector.run_for(load.frozen_s)
         link.inject(Heal())
-        link.inject(Throttle(bytes_per_s=15_000_000))
+        link.inject(Throttle(bytes_per_s=BYTES_PER_S))
         wait_drained(connector, load)
         peak = connector.peak_rss_bytes
         print(f"at most {peak / 1e6:.0f} MB")  # noqa: T201 - pytest shows it with a failure

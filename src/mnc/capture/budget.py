@@ -12,7 +12,7 @@ nothing, is served before all that came later: otherwise large events would star
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
@@ -26,6 +26,15 @@ class BudgetStatistics:
     limit_bytes: int
     used_bytes: int
     waiting: int
+
+
+@dataclass(slots=True, eq=False)
+class _Wish:
+    """What an account waits for."""
+
+    size_bytes: int
+    granted: trio.Event = field(default_factory=trio.Event)
+    """Set once it is held, or the account is closed."""
 
 
 class ByteBudget:
@@ -107,14 +116,6 @@ class ByteBudget:
     def _drop(self, account: Account) -> None:
         if wish := self._waiting.pop(account, None):
             wish.granted.set()
-
-
-class _Wish:
-    """What an account waits for."""
-
-    def __init__(self, size_bytes: int) -> None:
-        self.size_bytes = size_bytes
-        self.granted = trio.Event()
 
 
 class Account:

@@ -138,8 +138,8 @@ async def test_a_route_is_settled_when_all_it_got_is_stored() -> None:
 
 @virtual_time
 async def test_delivery_waits_for_room() -> None:
-    """A full budget holds the reader back, until the lane has settled enough."""
-    budget = ByteBudget(3 * _EVENT_BYTES)
+    """A lane that has its share holds the reader back, until it has settled enough."""
+    budget = ByteBudget(6 * _EVENT_BYTES)
     route = _route(budget)
     await route.deliver(events(1, 3))
     done = trio.Event()
@@ -280,7 +280,7 @@ async def test_closing_drops_everything() -> None:
 @virtual_time
 async def test_closing_lets_the_reader_go() -> None:
     """A reader that waits for room is let go, and its frontier says what wasn't delivered."""
-    route = _route(ByteBudget(3 * _EVENT_BYTES))
+    route = _route(ByteBudget(6 * _EVENT_BYTES))
     await route.deliver(events(1, 3))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(route.deliver, events(4, 6))
