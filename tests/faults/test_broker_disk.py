@@ -40,9 +40,7 @@ def test_slow_disk_leaves_the_stream_exact(
 ) -> None:
     """Acknowledgements that come late, or too late to be waited for, double nothing."""
     rng = random.Random(seed)
-    deployment = deploy(
-        nats_server=start_own_nats(extra_config=SYNCED), NATS_ACK_TIMEOUT_S="1"
-    )
+    deployment = deploy(nats_server=start_own_nats(extra_config=SYNCED), NATS_ACK_TIMEOUT_S="1")
     connector = deployment.start_ready()
     with deployment.writer(seed=seed) as writer:
         for number in range(1, times + 1):
@@ -64,9 +62,7 @@ def test_hanging_disk_is_reported_and_waited_for(
 ) -> None:
     """Without a restart the connector says that it can't publish, and goes on with the disk."""
     rng = random.Random(seed)
-    deployment = deploy(
-        nats_server=start_own_nats(extra_config=SYNCED), NATS_ACK_TIMEOUT_S="1"
-    )
+    deployment = deploy(nats_server=start_own_nats(extra_config=SYNCED), NATS_ACK_TIMEOUT_S="1")
     connector = deployment.start_ready()
     with deployment.writer(seed=seed) as writer:
         for number in range(1, times + 1):
