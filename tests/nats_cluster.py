@@ -62,7 +62,7 @@ class NatsCluster:
         return self._servers[name]
 
     def followers(self, stream: str) -> Sequence[str]:
-        """Return the nodes that don't lead the stream; the first answers from time to time."""
+        """Return the nodes that don't lead the stream; in any order."""
         leader = self.leader(stream)
         return [name for name in NODES if name != leader]
 
@@ -143,9 +143,10 @@ class NatsCluster:
 
         wait_until(is_serving, timeout_s=_START_S, what="the cluster to be there")
 
-    def _leader(self, stream: str) -> str | None:
-        leader: str | None = self._cluster_info(stream).get("leader")
-        return None if leader in self._away else leader
+    def _leader(self, stream: str) -> str:
+        """Return the name of the leader, or nothing."""
+        leader: str = self._cluster_info(stream).get("leader", "")
+        return "" if leader in self._away else leader
 
     def _cluster_info(self, stream: str) -> Mapping[str, Any]:
         info: Mapping[str, Any] = self._ask(f"STREAM.INFO.{stream}").get("cluster", {})
@@ -160,9 +161,19 @@ class NatsCluster:
             return {}
 
 
-def deploy_replicated(cluster: NatsCluster, deploy: Deploy, **settings: str) -> Deployment:
-    """Make a deployment whose stream each node of the cluster has."""
-    deployment = deploy(nats_server=cluster, make_stream=False, **settings)
+def deploy_replicated(
+    cluster: NatsCluster, deploy: Deploy, *, nats_url: str | None = None
+) -> Deployment:
+    """Make a deployment whose stream each node of the cluster has.
+
+    Its connectors go to `nats_url` instead of the cluster's own.
+    """
+    deployment = deploy(
+        nats_server=cluster,
+        make_stream=False,
+        NATS_SERVER_URL=nats_url or cluster.url,
+        NATS_ACK_TIMEOUT_S="1",
+    )
     create_stream(
         cluster.url,
         deployment.stream,

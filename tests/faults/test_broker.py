@@ -124,6 +124,29 @@ def test_short_outages_mid_batch_leave_the_stream_exact(
     assert connector.log("publish.recovered"), "no batch was stored without an answer"
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_outages_of_a_second_to_a_minute_leave_the_stream_exact(
+    deploy: Deploy, start_own_nats: StartNatsServer
+) -> None:
+    """However long a broker is away, the same process goes on with it, and misses nothing."""
+    rng = random.Random(5)
+    server = start_own_nats()
+    deployment = deploy(nats_server=server)
+    connector = deployment.start_ready()
+    with deployment.writer(seed=5, pause_s=0.02) as writer:
+        for number in range(1, 21):
+            away_s = rng.uniform(1, 60)
+            print(f"{number} of 20: {away_s:.0f} s")  # noqa: T201 - pytest shows it with a failure
+            server.kill()
+            connector.run_for(away_s)
+            server = start_own_nats(server.data_dir, port=server.port)
+            connector.wait_ready(timeout_s=20)
+            writer.wait_for_events(20)
+    deployment.finish(writer.events)
+    assert not connector.log("lane.failed")
+
+
 def test_broker_restored_from_a_backup_gets_what_it_lost(
     deploy: Deploy, start_own_nats: StartNatsServer, tmp_path: Path
 ) -> None:

@@ -25,6 +25,9 @@ from tests.waiting import wait_until
 STALL_S = 5
 """After how long without publishing the connector says that it isn't ready."""
 
+LEADERLESS_S = 25
+"""nats-server notices a lost majority after 10 to 20 s."""
+
 READY_S = 40
 """Elections, a lane's longest rest, and a first batch."""
 
@@ -57,7 +60,7 @@ Fault = Callable[[Scene], None]
 
 
 def leader_killed(scene: Scene) -> None:
-    """The leader crashes, and comes back."""
+    """Let the leader crash, and come back."""
     leader = scene.cluster.leader(scene.stream)
     scene.cluster.kill(leader)
     scene.leave_for((0, 8))
@@ -65,7 +68,7 @@ def leader_killed(scene: Scene) -> None:
 
 
 def leader_frozen(scene: Scene) -> None:
-    """The leader stands still, and goes on in the belief that it leads."""
+    """Let the leader stand still, and go on in the belief that it leads."""
     leader = scene.cluster.leader(scene.stream)
     scene.cluster.freeze(leader)
     scene.leave_for(scene.rng.choice(((0.1, 2), (2, 15))))
@@ -73,12 +76,12 @@ def leader_frozen(scene: Scene) -> None:
 
 
 def leader_steps_down(scene: Scene) -> None:
-    """The leader hands over."""
+    """Let the leader hand over."""
     scene.cluster.step_down(scene.stream)
 
 
 def follower_killed(scene: Scene) -> None:
-    """A node crashes that the connector may be connected to, and comes back."""
+    """Let a node crash that the connector may be connected to, and come back."""
     follower = scene.rng.choice(scene.cluster.followers(scene.stream))
     scene.cluster.kill(follower)
     scene.leave_for((0, 5))
@@ -86,7 +89,7 @@ def follower_killed(scene: Scene) -> None:
 
 
 def follower_frozen(scene: Scene) -> None:
-    """A node stands still that the connector may be connected to, and goes on."""
+    """Let a node stand still that the connector may be connected to, and go on."""
     follower = scene.rng.choice(scene.cluster.followers(scene.stream))
     scene.cluster.freeze(follower)
     scene.leave_for((0.1, 5))
@@ -94,19 +97,24 @@ def follower_frozen(scene: Scene) -> None:
 
 
 def majority_lost(scene: Scene) -> None:
-    """Two nodes crash for so long that the connector has to say so, and come back."""
+    """Let two nodes crash, for so long that the connector has to say so, and come back."""
     lost = scene.rng.sample(NODES, 2)
     for name in lost:
         scene.cluster.kill(name)
     scene.connector.wait_not_ready("has not been able to publish", timeout_s=STALL_S + 10)
-    assert scene.connector.get("/health").json()["nats"] == "DOWN"
+    # A leader answers until it notices that it leads nobody.
+    wait_until(
+        lambda: scene.connector.get("/health").json()["nats"] == "DOWN",
+        timeout_s=LEADERLESS_S,
+        what="/health to say that NATS is down",
+    )
     scene.leave_for((0, 12))
     for name in lost:
         scene.cluster.come_back(name)
 
 
 def nodes_renewed(scene: Scene) -> None:
-    """Each node is restarted when the one before is there again, as in an upgrade."""
+    """Restart each node when the one before is there again, as in an upgrade."""
     for name in scene.rng.sample(NODES, len(NODES)):
         scene.cluster.stop(name)
         scene.cluster.come_back(name)
@@ -132,7 +140,7 @@ def show(what: str) -> None:
 @pytest.mark.parametrize(
     ("seed", "faults"),
     [
-        pytest.param(1, FAULTS, id="sample"),
+        pytest.param(1, (leader_frozen, follower_killed), id="sample"),
         *(pytest.param(2, [fault] * 20, id=fault.__name__, marks=SOAK) for fault in FAULTS),
     ],
 )
@@ -142,7 +150,7 @@ def test_nodes_come_and_go(
     """Whatever happens to the nodes, each event is stored once and in order, by one process."""
     rng = random.Random(seed)
     cluster = NatsCluster(start_own_nats)
-    deployment = deploy_replicated(cluster, deploy, NATS_ACK_TIMEOUT_S="1")
+    deployment = deploy_replicated(cluster, deploy)
     connector = deployment.start_ready()
     scene = Scene(cluster=cluster, deployment=deployment, connector=connector, rng=rng)
     with deployment.writer(seed=seed) as writer:
@@ -250,7 +258,7 @@ def test_leader_is_lost_at_a_step_of_a_batch(
     cluster = NatsCluster(start_own_nats)
     links = {name: open_link(cluster.server(name).port) for name in NODES}
     urls = ",".join(nats_url(link.port) for link in links.values())
-    deployment = deploy_replicated(cluster, deploy, NATS_SERVER_URL=urls, NATS_ACK_TIMEOUT_S="1")
+    deployment = deploy_replicated(cluster, deploy, nats_url=urls)
     connector = deployment.start_ready()
     scene = Scene(cluster=cluster, deployment=deployment, connector=connector, rng=rng)
     bulk_events = 0

@@ -191,6 +191,16 @@ def test_changes_are_named_and_waited_for(deploy: Deploy, start_own_nats: StartN
         assert len(scene.connector.log("service.started")) == 1
 
 
+def wait_for_progress(connector: ConnectorProcess) -> None:
+    """Wait until events have been published after this call."""
+    enough = connector.counted("events_published") + 50
+    wait_until(
+        lambda: connector.counted("events_published") > enough,
+        timeout_s=10,
+        what="events to be published without the API",
+    )
+
+
 @pytest.mark.parametrize(("seed", "times"), [pytest.param(1, 20, marks=SOAK)])
 def test_events_go_on_without_the_api_until_an_answer_is_lost(
     deploy: Deploy, start_own_nats: StartNatsServer, seed: int, times: int
@@ -202,12 +212,7 @@ def test_events_go_on_without_the_api_until_an_answer_is_lost(
         for number in range(1, times + 1):
             show(f"{number} of {times}: {NO_API.name}")
             scene.reload(NO_API)
-            published = scene.connector.counted("events_published")
-            wait_until(
-                lambda: scene.connector.counted("events_published") > published + 50,
-                timeout_s=10,
-                what="events to be published without the API",
-            )
+            wait_for_progress(scene.connector)
             freeze(scene.server)
             scene.connector.run_for(rng.uniform(1.5, 3))
             thaw(scene.server)
