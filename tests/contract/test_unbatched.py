@@ -34,6 +34,7 @@ from mnc.publish.publisher import MAX_BATCH_EVENTS
 
 pytestmark = pytest.mark.usefixtures("deadline")
 
+_TAKEOVERS = 8
 _TYPE_BITS = b"\x82\xc0\x1e"
 
 
@@ -388,20 +389,21 @@ async def test_taking_over_from_a_chain_misses_nothing(
     taken: list[Checkpoint] = []
 
     async def write() -> None:
-        while len(taken) < 20:
+        while len(taken) < _TAKEOVERS:
             position = await unchangeable.port.read_position(_marker(unchangeable))
             reached, fence = (0, 0) if position is None else _numbered(position)
             batch = _batch(unchangeable, reached + 1, reached + 2, fence=fence)
             with suppress(SinkError):
                 await unchangeable.port.publish(batch)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(write)
-        while len(taken) < 20:
-            with suppress(SinkUnavailableError):
-                position = await other.read_position(_marker(unchangeable))
-                if position is not None and position not in taken:
-                    taken.append(position)
+    with trio.fail_after(15):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write)
+            while len(taken) < _TAKEOVERS:
+                with suppress(SinkUnavailableError):
+                    position = await other.read_position(_marker(unchangeable))
+                    if position is not None and position not in taken:
+                        taken.append(position)
     events = [it for it in await unchangeable.stored() if it.message_id]
     for position in taken:
         number, seq = _numbered(position)
