@@ -20,6 +20,7 @@ __all__ = [
     "ask_jetstream",
     "create_stream",
     "last_of_subject",
+    "publish_message",
     "read_messages",
     "visit_messages",
 ]
@@ -84,6 +85,19 @@ def last_of_subject(url: str, stream: str, subject: str) -> StoredMessage | None
         headers={},
         payload=base64.b64decode(message["data"]),
     )
+
+
+def publish_message(url: str, subject: str, payload: bytes) -> None:
+    """Publish a message as anybody may, and return when the stream has stored it."""
+
+    async def publish() -> None:
+        client = await nats.connect(url)
+        try:
+            await client.jetstream().publish(subject, payload)
+        finally:
+            await client.close()
+
+    asyncio.run(publish())
 
 
 def read_messages(url: str, stream: str, *, first_seq: int = 1) -> Sequence[StoredMessage]:

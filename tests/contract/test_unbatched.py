@@ -12,6 +12,7 @@ import trio
 from tests.contract.conftest import Connect
 from tests.contract.streams import JetStreamHarness, StreamHarness
 from tests.fakes.values import event, token
+from tests.jetstream import publish_message
 
 from mnc.drivers.nats.chained import ChainedWriter
 from mnc.drivers.nats.mode import Mode
@@ -24,6 +25,7 @@ from mnc.errors import (
     PayloadTooLargeError,
     SinkError,
     SinkRefusedError,
+    SinkUnavailableError,
     StreamFullError,
 )
 from mnc.model import Checkpoint, EncodedEvent, Position, ResumeToken, StreamSeq
@@ -32,6 +34,7 @@ from mnc.publish.publisher import MAX_BATCH_EVENTS
 
 pytestmark = pytest.mark.usefixtures("deadline")
 
+_TAKEOVERS = 8
 _TYPE_BITS = b"\x82\xc0\x1e"
 
 
@@ -373,6 +376,51 @@ async def test_a_chain_stops_where_batches_took_over(
     with pytest.raises(FenceLostError):
         await unchangeable.port.publish(_batch(unchangeable, 3, fence=fence))
     assert await _numbers(unchangeable) == [1, 2]
+
+
+async def test_taking_over_from_a_chain_misses_nothing(
+    unchangeable: JetStreamHarness, connect: Connect
+) -> None:
+    """The marker that takes over stands directly behind the event that it names, also in a race."""
+    await unchangeable.port.ensure()
+    await _allow_batches(unchangeable)
+    other = await connect(unchangeable.port_url, unchangeable.name)
+    await other.ensure()
+    taken: list[Checkpoint] = []
+
+    async def write() -> None:
+        while len(taken) < _TAKEOVERS:
+            position = await unchangeable.port.read_position(_marker(unchangeable))
+            reached, fence = (0, 0) if position is None else _numbered(position)
+            batch = _batch(unchangeable, reached + 1, reached + 2, fence=fence)
+            with suppress(SinkError):
+                await unchangeable.port.publish(batch)
+
+    with trio.fail_after(15):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write)
+            while len(taken) < _TAKEOVERS:
+                with suppress(SinkUnavailableError):
+                    position = await other.read_position(_marker(unchangeable))
+                    if position is not None and position not in taken:
+                        taken.append(position)
+    events = [it for it in await unchangeable.stored() if it.message_id]
+    for position in taken:
+        number, seq = _numbered(position)
+        *_, last = (it for it in events if it.stream_seq < seq)
+        assert last.subject.endswith(f".{number}")
+    assert await _numbers(unchangeable) == list(range(1, len(events) + 1))
+
+
+async def test_a_copy_behind_the_marker_moves_no_position(unchangeable: JetStreamHarness) -> None:
+    """An old event that a person publishes again doesn't take a collection back to it."""
+    port = unchangeable.port
+    await _allow_batches(unchangeable)
+    await port.ensure()
+    fence = await port.publish(_batch(unchangeable, 1, 2))
+    copy = _batch(unchangeable, 1).events[0]
+    await trio.to_thread.run_sync(publish_message, unchangeable.url, copy.subject, copy.payload)
+    assert await port.read_position(_marker(unchangeable)) == _reached(2, fence)
 
 
 async def test_a_lane_keeps_to_the_way_that_it_was_acquired_with(

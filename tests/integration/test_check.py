@@ -56,7 +56,7 @@ class Checked:
 def run_check(settings: Mapping[str, str], *args: str) -> Checked:
     """Run `mnc check` as a user does, and assert what holds for every run."""
     environ = {
-        "PATH": os.environ["PATH"],
+        **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         "RAFT_CLUSTER_SIZE": "1",
         "MONGO_WATCH_COLLECTIONS": "users",
         **settings,

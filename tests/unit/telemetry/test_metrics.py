@@ -35,6 +35,7 @@ _INTERFACE: dict[str, tuple[str, set[str]]] = {
     "mnc_capture_waits_seconds": ("counter", _LANE),
     "mnc_inflight_bytes": ("gauge", set()),
     "mnc_inflight_limit_bytes": ("gauge", set()),
+    "mnc_publish_mode": ("gauge", {"mode"}),
 }
 """A change here needs an entry in the changelog."""
 
@@ -53,6 +54,7 @@ def _exercised() -> Metrics:
     """Return metrics in which every series with labels has come to be."""
     metrics = Metrics()
     metrics.watch_budget(lambda: 5.0, limit_bytes=100)
+    metrics.watch_mode(lambda: "chained", modes=["atomic", "chained"])
     lane = LaneTelemetry(NAMESPACE, metrics)
     lane.enter(Capturing())
     lane.captured(3)
@@ -122,3 +124,10 @@ def test_processes_share_no_metrics() -> None:
     first.batch_events.observe(5)
     assert _value(first, "mnc_batch_events_count") == 1
     assert _value(second, "mnc_batch_events_count") == 0
+
+
+def test_the_way_of_publishing_that_is_in_use_is_1() -> None:
+    """Of the ways of publishing, the one in use shows 1 and the others 0."""
+    shown = _exercised().exposition().decode()
+    assert 'mnc_publish_mode{mode="chained"} 1.0' in shown
+    assert 'mnc_publish_mode{mode="atomic"} 0.0' in shown

@@ -44,8 +44,8 @@ class AtomicWriter:
 
         Events behind the marker were stored without batches, before the stream had them. They get a
         marker here, for it alone fences a batch. That one is refused when anything was stored since
-        the looks: who still writes without batches may have gone on. An event behind the marker, but
-        committed before it, is a copy that somebody else has put there.
+        the looks: who still writes without batches may have gone on. An event that stands behind
+        the marker, and was committed before it, is a copy that somebody else has put there.
         """
         for _ in range(_TAKEOVERS):
             tail = await self._api.last_seq()  # BEFORE the looks: it is their fence

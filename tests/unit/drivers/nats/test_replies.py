@@ -26,6 +26,7 @@ def _reply(code: int) -> dict[str, object]:
     ("code", "kind"),
     [
         (10071, FenceLostError),
+        (10070, OutcomeUnknownError),
         (10201, DuplicateInBatchError),
         (10158, DuplicateInBatchError),
         (10077, StreamFullError),
