@@ -19,6 +19,8 @@ from mnc.drivers.nats.mode import Mode
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream import JetStream
 from mnc.drivers.nats.stream_api import StreamApi
+from mnc.encode.dead_letter import dead_letter
+from mnc.encode.subject import stream_subjects
 from mnc.errors import (
     DuplicateInBatchError,
     FenceLostError,
@@ -93,23 +95,45 @@ async def _numbers(harness: StreamHarness) -> Sequence[int]:
 
 
 async def test_an_old_server_is_published_to_in_chains(old: JetStreamHarness) -> None:
-    """A server without atomic batches makes a stream for events alone, and gets chains."""
+    """A server without atomic batches makes a stream without markers, and gets chains."""
     await old.port.ensure()
     assert old.port.mode is Mode.CHAINED
     info = await old.ask("STREAM.INFO")
     config = info["config"]
     assert isinstance(config, dict)
-    assert config["subjects"] == [f"{old.name}.*.*.*"]
+    assert config["subjects"] == [f"{old.name}.*.*.*", f"{old.name}_deadletter.*"]
 
 
 async def test_an_old_servers_stream_stays_as_it_is(old: JetStreamHarness) -> None:
-    """A stream that takes the events lacks nothing there, so nothing of it is changed."""
-    await old.ask("STREAM.CREATE", {"name": old.name, "subjects": [f"{old.name}.>"]})
+    """A stream that takes events and dead letters lacks nothing, so nothing of it is changed."""
+    subjects = [f"{old.name}.>", f"{old.name}_deadletter.>"]
+    await old.ask("STREAM.CREATE", {"name": old.name, "subjects": subjects})
     before = await old.ask("STREAM.INFO")
     await old.port.ensure()
     after = await old.ask("STREAM.INFO")
     assert before["config"] == after["config"]
     assert await old.port.publish(_batch(old, 1, 2)) == 2
+
+
+async def test_a_dead_letter_is_a_position_too(old: JetStreamHarness) -> None:
+    """Whoever acquires a collection whose last event is a dead letter begins behind it."""
+    await old.port.ensure()
+    await old.port.publish(_batch(old, 1))
+    batch = _batch(old, 2, fence=1)
+    poisoned = dead_letter(batch.events[0], SinkRefusedError("poison"))
+    assert await old.port.publish(replace(batch, events=(poisoned,))) == 2
+    assert await old.port.read_position(_marker(old)) == _reached(2, 2)
+    assert await old.port.publish(_batch(old, 3, fence=2)) == 3
+
+
+async def test_a_dead_letter_without_a_place_is_refused(unchangeable: JetStreamHarness) -> None:
+    """A stream that takes no dead letters, and may not be changed, says so and what is due."""
+    await unchangeable.port.ensure()
+    batch = _batch(unchangeable, 1)
+    poisoned = dead_letter(batch.events[0], SinkRefusedError("too strange"))
+    with pytest.raises(SinkRefusedError, match="too strange") as caught:
+        await unchangeable.port.publish(replace(batch, events=(poisoned,)))
+    assert f"{unchangeable.name}_deadletter.*" in caught.value.remedy
 
 
 async def test_a_stream_that_may_not_be_changed_gets_chains(unchangeable: JetStreamHarness) -> None:
@@ -327,10 +351,9 @@ async def test_single_messages_make_the_same_row(
 
 
 async def _allow_batches(unchangeable: JetStreamHarness) -> None:
-    name = unchangeable.name
     flags = ("allow_atomic", "allow_rollup_hdrs", "allow_msg_ttl")
-    subjects = [f"{name}.*.*.*", f"{name}_position.*"]
-    await unchangeable.amend({"subjects": subjects, **dict.fromkeys(flags, True)})
+    subjects = stream_subjects(unchangeable.name)
+    await unchangeable.amend({"subjects": list(subjects), **dict.fromkeys(flags, True)})
 
 
 async def test_batches_begin_where_chains_ended(unchangeable: JetStreamHarness) -> None:
