@@ -137,8 +137,8 @@ class Account:
 
     @property
     def has_room(self) -> bool:
-        """Whether it holds less than its share."""
-        return self.held_bytes < self._budget._free  # noqa: SLF001 - one class in two halves
+        """Whether it holds less than half of its share, so that it can take a burst."""
+        return 2 * self.held_bytes < self._budget._free  # noqa: SLF001 - one class in two halves
 
     @property
     def waits_for_share(self) -> bool:

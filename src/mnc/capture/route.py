@@ -63,7 +63,7 @@ class Route:
 
     @property
     def has_room(self) -> bool:
-        """Whether what was delivered and isn't stored yet is less than the lane's share."""
+        """Whether what was delivered and isn't stored yet is less than half of the lane's share."""
         return self._account.has_room
 
     @property

@@ -56,6 +56,22 @@ async def test_who_is_behind_is_not_taken_over() -> None:
 
 
 @virtual_time
+async def test_a_lane_without_room_is_not_taken_over() -> None:
+    """A route that would hold up the older reader at once waits until its lane has stored more."""
+    reading = Reading(budget_bytes=20_000)
+    slow, other = reading.route("slow"), reading.route("other")
+    older, younger = reading.reader(other), reading.reader(slow)
+    for _ in range(100):
+        reading.source.write("slow")
+    with trio.move_on_after(1):
+        await younger.run()
+    assert not older.offer(younger)
+    assert not younger.offer(older)
+    take_all(slow)
+    assert older.offer(younger)
+
+
+@virtual_time
 async def test_who_is_ending_takes_over_nobody() -> None:
     """A reader that was stopped, or has no open route, says no."""
     reading = Reading()
