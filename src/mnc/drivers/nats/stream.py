@@ -19,6 +19,7 @@ from mnc.drivers.nats.replies import (
     NO_MESSAGE,
     STREAM_NOT_FOUND,
     error_code,
+    has_leader,
     parse_reply,
     raise_error,
 )
@@ -69,6 +70,8 @@ class JetStream:
         reply = await self._api(f"STREAM.INFO.{self._stream}")
         if error_code(reply) != STREAM_NOT_FOUND:
             raise_error(reply, stream=self._stream)
+            if not has_leader(reply):
+                raise SinkUnavailableError(f"stream {self._stream} has no leader now")
 
     async def ensure(self) -> None:
         """Create the stream, or add what it lacks; see `StreamPort.ensure`."""
