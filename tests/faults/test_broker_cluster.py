@@ -102,7 +102,7 @@ def majority_lost(scene: Scene) -> None:
     for name in lost:
         scene.cluster.kill(name)
     scene.connector.wait_not_ready("has not been able to publish", timeout_s=STALL_S + 10)
-    # A leader answers until it notices that it leads nobody.
+    # A leader says that it leads until it notices that nobody follows.
     wait_until(
         lambda: scene.connector.get("/health").json()["nats"] == "DOWN",
         timeout_s=LEADERLESS_S,

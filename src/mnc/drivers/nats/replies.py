@@ -24,6 +24,7 @@ __all__ = [
     "STREAM_NOT_FOUND",
     "WRONG_LAST_MESSAGE",
     "error_code",
+    "has_leader",
     "parse_reply",
     "raise_error",
 ]
@@ -75,6 +76,16 @@ def error_code(reply: dict[str, object]) -> int | None:
     if not isinstance(error, dict):
         return None
     return int(error.get("err_code") or error.get("code") or 0)
+
+
+def has_leader(info: dict[str, object]) -> bool:
+    """Say whether a stream can store, by what JetStream says of it.
+
+    A node that has lost the others goes on answering, and names no leader, after about 20 s. A
+    server that is in no cluster says nothing of one.
+    """
+    cluster = info.get("cluster")
+    return not isinstance(cluster, dict) or bool(cluster.get("leader"))
 
 
 def raise_error(reply: dict[str, object], *, stream: str) -> None:

@@ -17,7 +17,7 @@ import structlog
 from mnc.drivers.nats.atomic import AtomicWriter
 from mnc.drivers.nats.chained import ChainedWriter
 from mnc.drivers.nats.mode import Mode, mode_without_batches
-from mnc.drivers.nats.replies import STREAM_NOT_FOUND, error_code, raise_error
+from mnc.drivers.nats.replies import STREAM_NOT_FOUND, error_code, has_leader, raise_error
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream_api import StreamApi
 from mnc.drivers.nats.stream_config import (
@@ -28,7 +28,12 @@ from mnc.drivers.nats.stream_config import (
     takes,
 )
 from mnc.encode.subject import StreamSubjects
-from mnc.errors import PayloadTooLargeError, SinkError, SinkRefusedError
+from mnc.errors import (
+    PayloadTooLargeError,
+    SinkError,
+    SinkRefusedError,
+    SinkUnavailableError,
+)
 from mnc.model import Checkpoint, EncodedEvent, StreamSeq
 from mnc.publish.ports import Batch
 
@@ -87,7 +92,11 @@ class JetStream:
 
         A stream that doesn't exist yet is a good answer: JetStream is there.
         """
-        await self._found()
+        reply = await self._api.ask("STREAM.INFO")
+        if error_code(reply) != STREAM_NOT_FOUND:
+            raise_error(reply, stream=self._stream)
+            if not has_leader(reply):
+                raise SinkUnavailableError(f"stream {self._stream} has no leader now")
 
     async def ensure(self) -> None:
         """Create the stream, or add what it lacks; see `StreamPort.ensure`."""

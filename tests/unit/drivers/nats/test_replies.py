@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mnc.drivers.nats.replies import error_code, parse_reply, raise_error
+from mnc.drivers.nats.replies import error_code, has_leader, parse_reply, raise_error
 from mnc.errors import (
     DuplicateInBatchError,
     FenceLostError,
@@ -98,3 +98,17 @@ def test_an_answer_that_is_no_object_leaves_the_outcome_open(data: bytes) -> Non
 def test_an_answer_is_json() -> None:
     """A good answer is decoded."""
     assert parse_reply(b'{"stream":"cs","seq":5}') == {"stream": "cs", "seq": 5}
+
+
+@pytest.mark.parametrize(
+    ("info", "leads"),
+    [
+        ({}, True),
+        ({"cluster": {"name": "mnc", "leader": "n1"}}, True),
+        ({"cluster": {"name": "mnc", "leader": ""}}, False),
+        ({"cluster": {"name": "mnc", "replicas": [{"name": "n1"}]}}, False),
+    ],
+)
+def test_a_stream_in_a_cluster_needs_a_leader(info: dict[str, object], leads: bool) -> None:
+    """JetStream answers for a stream without a majority as if nothing were wrong, but for this."""
+    assert has_leader(info) is leads
