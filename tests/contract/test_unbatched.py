@@ -236,6 +236,19 @@ async def test_a_beginning_that_another_writer_stored_counts(
     assert await _numbers(unbatched) == [1, 2, 3, 4]
 
 
+async def test_a_fence_that_was_read_counts_more_than_what_is_remembered(
+    unbatched: JetStreamHarness, connect: Connect
+) -> None:
+    """A writer that has read where another one has come to goes on from there."""
+    other = await connect(unbatched.port_url, unbatched.name)
+    await other.ensure()
+    fence = await unbatched.port.publish(_batch(unbatched, 1, 2))
+    await other.publish(_batch(unbatched, 3, fence=fence))
+    assert await unbatched.port.read_position(_marker(unbatched)) == _reached(3, 3)
+    assert await unbatched.port.publish(_batch(unbatched, 4, 5, fence=3)) == 5
+    assert await _numbers(unbatched) == [1, 2, 3, 4, 5]
+
+
 async def test_collections_have_fences_of_their_own(
     unbatched: JetStreamHarness, connect: Connect
 ) -> None:
@@ -418,6 +431,7 @@ async def test_taking_over_from_a_chain_misses_nothing(
             batch = _batch(unchangeable, reached + 1, reached + 2, fence=fence)
             with suppress(SinkError):
                 await unchangeable.port.publish(batch)
+            await trio.sleep(0.005)  # about as long as a take-over: some have to succeed
 
     with trio.fail_after(15):
         async with trio.open_nursery() as nursery:

@@ -83,6 +83,9 @@ class ChainedWriter:
     ) -> tuple[int, StreamSeq]:
         """Store `events`, or the first of them; return how many, and the last one's sequence."""
         for _ in range(_RACES):
+            if self._lasts.get(marker_subject, expected_seq) != expected_seq:
+                # Who calls may have read the position since.
+                self._lasts, self._tail = {}, None
             tail = await self._look(marker_subject)
             if self._lasts[marker_subject] != expected_seq:
                 raise FenceLostError("the collection's last event is not where it was left")
