@@ -49,7 +49,8 @@ async def test_an_operators_stream_keeps_its_settings(jetstream: JetStreamHarnes
     assert changed <= {
         "subjects", "allow_atomic", "allow_rollup_hdrs", "allow_msg_ttl", "metadata",
     }  # fmt: skip
-    assert after["subjects"] == [f"{jetstream.name}.>", f"{jetstream.name}_position.*"]
+    beside = [f"{jetstream.name}_position.*", f"{jetstream.name}_deadletter.*"]
+    assert after["subjects"] == [f"{jetstream.name}.>", *beside]
     await jetstream.port.publish(_batch(jetstream, 1))
 
 
