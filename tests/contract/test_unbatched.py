@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-import orjson
 import pytest
 import trio
 from tests.contract.conftest import Connect
-from tests.contract.streams import JetStreamHarness, StreamHarness
-from tests.fakes.values import event, token
-from tests.jetstream import publish_message
+from tests.contract.streams import JetStreamHarness
+from tests.contract.unbatched import batch_of, marker_of, numbered, numbers_of, reached_at
 
 from mnc.drivers.nats.chained import ChainedWriter
 from mnc.drivers.nats.mode import Mode
@@ -20,75 +17,19 @@ from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream import JetStream
 from mnc.drivers.nats.stream_api import StreamApi
 from mnc.encode.dead_letter import dead_letter
-from mnc.encode.subject import stream_subjects
 from mnc.errors import (
     DuplicateInBatchError,
     FenceLostError,
     PayloadTooLargeError,
     SinkError,
     SinkRefusedError,
-    SinkUnavailableError,
     StreamFullError,
 )
-from mnc.model import Checkpoint, EncodedEvent, Position, ResumeToken, StreamSeq
-from mnc.publish.ports import Batch
 from mnc.publish.publisher import MAX_BATCH_EVENTS
 
 pytestmark = pytest.mark.usefixtures("deadline")
 
-_TAKEOVERS = 8
 _TYPE_BITS = b"\x82\xc0\x1e"
-
-
-def _event(number: int, *, stream: str, collection: str, type_bits: bytes | None) -> EncodedEvent:
-    """Return event `number` with a payload that says its token, as every event's does."""
-    encoded = event(number, stream=stream)
-    resume_token: dict[str, object] = {"_data": encoded.token.data}
-    if type_bits is not None:
-        resume_token["_typeBits"] = {"$binary": {"base64": "gsAe", "subType": "00"}}
-    return replace(
-        encoded,
-        token=ResumeToken(encoded.token.data, type_bits),
-        subject=f"{stream}.{collection}.insert.{number}",
-        payload=orjson.dumps({"_id": resume_token}),
-    )
-
-
-def _batch(
-    harness: StreamHarness,
-    *numbers: int,
-    fence: int = 0,
-    collection: str = "users",
-    type_bits: bytes | None = None,
-) -> Batch:
-    events = [
-        _event(number, stream=harness.name, collection=collection, type_bits=type_bits)
-        for number in numbers
-    ]
-    return Batch(
-        events=events,
-        marker_subject=_marker(harness, collection),
-        position=Position(token=events[-1].token),
-        expected_seq=StreamSeq(fence),
-    )
-
-
-def _marker(harness: StreamHarness, collection: str = "users") -> str:
-    return f"{harness.name}_position.{collection}"
-
-
-def _reached(number: int, seq: int) -> Checkpoint:
-    return Checkpoint(position=Position(token=token(number)), stream_seq=StreamSeq(seq))
-
-
-def _numbered(position: Checkpoint) -> tuple[int, int]:
-    """Return the number of the last event, and the fence."""
-    return position.position.token.cluster_time.increment, position.stream_seq
-
-
-async def _numbers(harness: StreamHarness) -> Sequence[int]:
-    """Return the numbers of the events that the stream holds, in order."""
-    return [int(it.subject.split(".")[3]) for it in await harness.stored() if it.message_id]
 
 
 # --- choosing ------------------------------------------------------------------------------------
@@ -112,27 +53,27 @@ async def test_an_old_servers_stream_stays_as_it_is(old: JetStreamHarness) -> No
     await old.port.ensure()
     after = await old.ask("STREAM.INFO")
     assert before["config"] == after["config"]
-    assert await old.port.publish(_batch(old, 1, 2)) == 2
+    assert await old.port.publish(batch_of(old, 1, 2)) == 2
 
 
 async def test_a_dead_letter_is_a_position_too(old: JetStreamHarness) -> None:
     """Whoever acquires a collection whose last event is a dead letter begins behind it."""
     await old.port.ensure()
-    await old.port.publish(_batch(old, 1))
-    batch = _batch(old, 2, fence=1)
-    poisoned = dead_letter(batch.events[0], SinkRefusedError("poison"))
-    assert await old.port.publish(replace(batch, events=(poisoned,))) == 2
-    assert await old.port.read_position(_marker(old)) == _reached(2, 2)
-    assert await old.port.publish(_batch(old, 3, fence=2)) == 3
+    await old.port.publish(batch_of(old, 1))
+    poison = batch_of(old, 2, fence=1)
+    poisoned = dead_letter(poison.events[0], SinkRefusedError("poison"))
+    assert await old.port.publish(replace(poison, events=(poisoned,))) == 2
+    assert await old.port.read_position(marker_of(old)) == reached_at(2, 2)
+    assert await old.port.publish(batch_of(old, 3, fence=2)) == 3
 
 
 async def test_a_dead_letter_without_a_place_is_refused(unchangeable: JetStreamHarness) -> None:
     """A stream that takes no dead letters, and may not be changed, says so and what is due."""
     await unchangeable.port.ensure()
-    batch = _batch(unchangeable, 1)
-    poisoned = dead_letter(batch.events[0], SinkRefusedError("too strange"))
+    poison = batch_of(unchangeable, 1)
+    poisoned = dead_letter(poison.events[0], SinkRefusedError("too strange"))
     with pytest.raises(SinkRefusedError, match="too strange") as caught:
-        await unchangeable.port.publish(replace(batch, events=(poisoned,)))
+        await unchangeable.port.publish(replace(poison, events=(poisoned,)))
     assert f"{unchangeable.name}_deadletter.*" in caught.value.remedy
 
 
@@ -166,33 +107,33 @@ async def test_fencing_can_be_required(unready: JetStreamHarness, connect: Conne
 
 async def test_events_are_stored_in_order_without_a_marker(unbatched: JetStreamHarness) -> None:
     """Events keep their order; the last one's sequence is the fence, and its token the position."""
-    seq = await unbatched.port.publish(_batch(unbatched, 1, 2, 3, type_bits=_TYPE_BITS))
-    assert await _numbers(unbatched) == [1, 2, 3]
+    seq = await unbatched.port.publish(batch_of(unbatched, 1, 2, 3, type_bits=_TYPE_BITS))
+    assert await numbers_of(unbatched) == [1, 2, 3]
     assert seq == len(await unbatched.stored()) == 3
-    position = await unbatched.port.read_marker(_marker(unbatched))
-    assert position == _reached(3, 3)
+    position = await unbatched.port.read_marker(marker_of(unbatched))
+    assert position == reached_at(3, 3)
     assert position.position.token.type_bits == _TYPE_BITS  # which comparing tokens ignores
-    assert await unbatched.port.read_position(_marker(unbatched)) == position
+    assert await unbatched.port.read_position(marker_of(unbatched)) == position
 
 
 async def test_a_batch_without_events_stores_nothing(unbatched: JetStreamHarness) -> None:
     """A first position needs no message: the fence stays where it was."""
-    batch = replace(_batch(unbatched, 1), events=())
+    batch = replace(batch_of(unbatched, 1), events=())
     assert await unbatched.port.publish(batch) == 0
     assert await unbatched.stored() == []
-    assert await unbatched.port.read_position(_marker(unbatched)) is None
+    assert await unbatched.port.read_position(marker_of(unbatched)) is None
 
 
 async def test_a_batch_of_the_largest_size_is_stored(unbatched: JetStreamHarness) -> None:
     """As many events as a publisher ever sends fit in one batch."""
     numbers = range(1, MAX_BATCH_EVENTS + 1)
-    assert await unbatched.port.publish(_batch(unbatched, *numbers)) == MAX_BATCH_EVENTS
-    assert await _numbers(unbatched) == list(numbers)
+    assert await unbatched.port.publish(batch_of(unbatched, *numbers)) == MAX_BATCH_EVENTS
+    assert await numbers_of(unbatched) == list(numbers)
 
 
 async def test_an_event_over_the_limit_stores_nothing(unbatched: JetStreamHarness) -> None:
     """An event over the broker's limit is refused before anything is sent, with its whole batch."""
-    batch = _batch(unbatched, 1, 2)
+    batch = batch_of(unbatched, 1, 2)
     large = replace(batch.events[1], payload=b"." * 1024 * 1024)
     with pytest.raises(PayloadTooLargeError):
         await unbatched.port.publish(replace(batch, events=[batch.events[0], large]))
@@ -205,10 +146,10 @@ async def test_an_event_over_the_limit_stores_nothing(unbatched: JetStreamHarnes
 @pytest.mark.parametrize("fence", [0, 1, 3, 99])
 async def test_a_stale_fence_stores_nothing(unbatched: JetStreamHarness, fence: int) -> None:
     """Only the sequence of the collection's last event lets a batch in, whoever asks."""
-    assert await unbatched.port.publish(_batch(unbatched, 1, 2)) == 2
+    assert await unbatched.port.publish(batch_of(unbatched, 1, 2)) == 2
     with pytest.raises(FenceLostError):
-        await unbatched.port.publish(_batch(unbatched, 3, fence=fence))
-    assert await _numbers(unbatched) == [1, 2]
+        await unbatched.port.publish(batch_of(unbatched, 3, fence=fence))
+    assert await numbers_of(unbatched) == [1, 2]
 
 
 async def test_a_writer_that_others_have_passed_stores_nothing(
@@ -217,11 +158,11 @@ async def test_a_writer_that_others_have_passed_stores_nothing(
     """What a writer knows from its last answer is worth nothing after another writer's event."""
     other = await connect(unbatched.port_url, unbatched.name)
     await other.ensure()
-    fence = await unbatched.port.publish(_batch(unbatched, 1, 2))
-    await other.publish(_batch(unbatched, 3, fence=fence))
+    fence = await unbatched.port.publish(batch_of(unbatched, 1, 2))
+    await other.publish(batch_of(unbatched, 3, fence=fence))
     with pytest.raises(FenceLostError):
-        await unbatched.port.publish(_batch(unbatched, 4, 5, fence=fence))
-    assert await _numbers(unbatched) == [1, 2, 3]
+        await unbatched.port.publish(batch_of(unbatched, 4, 5, fence=fence))
+    assert await numbers_of(unbatched) == [1, 2, 3]
 
 
 async def test_a_beginning_that_another_writer_stored_counts(
@@ -230,10 +171,10 @@ async def test_a_beginning_that_another_writer_stored_counts(
     """Events that stand in their place already, as from a copy of a batch, are gone on after."""
     other = await connect(unbatched.port_url, unbatched.name)
     await other.ensure()
-    fence = await unbatched.port.publish(_batch(unbatched, 1, 2))
-    await other.publish(_batch(unbatched, 3, fence=fence))
-    assert await unbatched.port.publish(_batch(unbatched, 3, 4, fence=fence)) == 4
-    assert await _numbers(unbatched) == [1, 2, 3, 4]
+    fence = await unbatched.port.publish(batch_of(unbatched, 1, 2))
+    await other.publish(batch_of(unbatched, 3, fence=fence))
+    assert await unbatched.port.publish(batch_of(unbatched, 3, 4, fence=fence)) == 4
+    assert await numbers_of(unbatched) == [1, 2, 3, 4]
 
 
 async def test_a_fence_that_was_read_counts_more_than_what_is_remembered(
@@ -242,11 +183,11 @@ async def test_a_fence_that_was_read_counts_more_than_what_is_remembered(
     """A writer that has read where another one has come to goes on from there."""
     other = await connect(unbatched.port_url, unbatched.name)
     await other.ensure()
-    fence = await unbatched.port.publish(_batch(unbatched, 1, 2))
-    await other.publish(_batch(unbatched, 3, fence=fence))
-    assert await unbatched.port.read_position(_marker(unbatched)) == _reached(3, 3)
-    assert await unbatched.port.publish(_batch(unbatched, 4, 5, fence=3)) == 5
-    assert await _numbers(unbatched) == [1, 2, 3, 4, 5]
+    fence = await unbatched.port.publish(batch_of(unbatched, 1, 2))
+    await other.publish(batch_of(unbatched, 3, fence=fence))
+    assert await unbatched.port.read_position(marker_of(unbatched)) == reached_at(3, 3)
+    assert await unbatched.port.publish(batch_of(unbatched, 4, 5, fence=3)) == 5
+    assert await numbers_of(unbatched) == [1, 2, 3, 4, 5]
 
 
 async def test_collections_have_fences_of_their_own(
@@ -255,11 +196,11 @@ async def test_collections_have_fences_of_their_own(
     """Events of another collection, from any writer, leave a collection's fence as it was."""
     other = await connect(unbatched.port_url, unbatched.name)
     await other.ensure()
-    users = await unbatched.port.publish(_batch(unbatched, 1))
-    movies = await unbatched.port.publish(_batch(unbatched, 2, collection="movies"))
-    await other.publish(_batch(unbatched, 3, 4, collection="movies", fence=movies))
-    await unbatched.port.publish(_batch(unbatched, 5, 6, fence=users))
-    assert await _numbers(unbatched) == [1, 2, 3, 4, 5, 6]
+    users = await unbatched.port.publish(batch_of(unbatched, 1))
+    movies = await unbatched.port.publish(batch_of(unbatched, 2, collection="movies"))
+    await other.publish(batch_of(unbatched, 3, 4, collection="movies", fence=movies))
+    await unbatched.port.publish(batch_of(unbatched, 5, 6, fence=users))
+    assert await numbers_of(unbatched) == [1, 2, 3, 4, 5, 6]
 
 
 async def test_racing_writers_leave_a_row_of_events(
@@ -274,34 +215,34 @@ async def test_racing_writers_leave_a_row_of_events(
 
     async def write(port: JetStream, size: int) -> None:
         while True:
-            position = await port.read_position(_marker(unbatched))
-            reached, fence = (0, 0) if position is None else _numbered(position)
+            position = await port.read_position(marker_of(unbatched))
+            reached, fence = (0, 0) if position is None else numbered(position)
             if reached == last:
                 return
             numbers = range(reached + 1, min(reached + size, last) + 1)
             with suppress(SinkError):
-                await port.publish(_batch(unbatched, *numbers, fence=fence))
+                await port.publish(batch_of(unbatched, *numbers, fence=fence))
 
     async with trio.open_nursery() as nursery:
         for size in (7, 20):
             port = await connect(unbatched.port_url, unbatched.name)
             await port.ensure()
             nursery.start_soon(write, port, size)
-    assert await _numbers(unbatched) == list(range(1, last + 1))
+    assert await numbers_of(unbatched) == list(range(1, last + 1))
 
 
 async def test_a_purged_stream_wants_fence_zero(
     unbatched: JetStreamHarness, connect: Connect
 ) -> None:
     """Without its messages a stream has no position: the old fence is stale, 0 is right."""
-    fence = await unbatched.port.publish(_batch(unbatched, 1))
+    fence = await unbatched.port.publish(batch_of(unbatched, 1))
     await unbatched.purge()
-    assert await unbatched.port.read_marker(_marker(unbatched)) is None
+    assert await unbatched.port.read_marker(marker_of(unbatched)) is None
     other = await connect(unbatched.port_url, unbatched.name)
     await other.ensure()
     with pytest.raises(FenceLostError):
-        await other.publish(_batch(unbatched, 2, fence=fence))
-    assert await other.publish(_batch(unbatched, 2)) > fence
+        await other.publish(batch_of(unbatched, 2, fence=fence))
+    assert await other.publish(batch_of(unbatched, 2)) > fence
 
 
 # --- refusals ------------------------------------------------------------------------------------
@@ -309,20 +250,20 @@ async def test_a_purged_stream_wants_fence_zero(
 
 async def test_what_precedes_a_duplicate_is_stored(unbatched: JetStreamHarness) -> None:
     """A message id that the stream knows lets nothing behind it in, and the position says so."""
-    fence = await unbatched.port.publish(_batch(unbatched, 1, 2))
+    fence = await unbatched.port.publish(batch_of(unbatched, 1, 2))
     with pytest.raises((DuplicateInBatchError, FenceLostError)):
-        await unbatched.port.publish(_batch(unbatched, 3, 2, 4, fence=fence))
-    assert await _numbers(unbatched) == [1, 2, 3]
-    assert await unbatched.port.read_marker(_marker(unbatched)) == _reached(3, 3)
-    assert await unbatched.port.publish(_batch(unbatched, 4, fence=3)) == 4
+        await unbatched.port.publish(batch_of(unbatched, 3, 2, 4, fence=fence))
+    assert await numbers_of(unbatched) == [1, 2, 3]
+    assert await unbatched.port.read_marker(marker_of(unbatched)) == reached_at(3, 3)
+    assert await unbatched.port.publish(batch_of(unbatched, 4, fence=3)) == 4
 
 
 async def test_a_repeated_batch_is_refused(unbatched: JetStreamHarness) -> None:
     """The same batch again is stale, and nothing of it is stored."""
-    await unbatched.port.publish(_batch(unbatched, 1, 2))
+    await unbatched.port.publish(batch_of(unbatched, 1, 2))
     with pytest.raises((DuplicateInBatchError, FenceLostError)):
-        await unbatched.port.publish(_batch(unbatched, 1, 2))
-    assert await _numbers(unbatched) == [1, 2]
+        await unbatched.port.publish(batch_of(unbatched, 1, 2))
+    assert await numbers_of(unbatched) == [1, 2]
 
 
 async def test_a_refusal_within_a_batch_comes_to_light(old: JetStreamHarness) -> None:
@@ -330,12 +271,12 @@ async def test_a_refusal_within_a_batch_comes_to_light(old: JetStreamHarness) ->
     await old.port.ensure()
     await old.limit(3)
     with pytest.raises(FenceLostError):
-        await old.port.publish(_batch(old, 1, 2, 3, 4, 5))
-    assert await old.port.read_marker(_marker(old)) == _reached(3, 3)
+        await old.port.publish(batch_of(old, 1, 2, 3, 4, 5))
+    assert await old.port.read_marker(marker_of(old)) == reached_at(3, 3)
     with pytest.raises(StreamFullError):
-        await old.port.publish(_batch(old, 4, 5, fence=3))
+        await old.port.publish(batch_of(old, 4, 5, fence=3))
     await old.limit(-1)
-    assert await old.port.publish(_batch(old, 4, 5, fence=3)) == 5
+    assert await old.port.publish(batch_of(old, 4, 5, fence=3)) == 5
 
 
 # --- one message at a time -----------------------------------------------------------------------
@@ -350,130 +291,14 @@ async def test_single_messages_make_the_same_row(
     )
     api = StreamApi(nats_session, stream=jetstream.name, timeout_s=5)
     writer = ChainedWriter(api, window=1)
-    assert await writer.publish(_batch(jetstream, 1, 2, 3)) == 3
+    assert await writer.publish(batch_of(jetstream, 1, 2, 3)) == 3
     with pytest.raises(DuplicateInBatchError):
-        await writer.publish(_batch(jetstream, 4, 2, 5, fence=3))
-    assert await writer.read_position(_marker(jetstream)) == _reached(4, 4)
+        await writer.publish(batch_of(jetstream, 4, 2, 5, fence=3))
+    assert await writer.read_position(marker_of(jetstream)) == reached_at(4, 4)
     with pytest.raises(FenceLostError):
-        await writer.publish(_batch(jetstream, 5, fence=3))
-    assert await writer.publish(_batch(jetstream, 5, 6, fence=4)) == 6
-    assert await _numbers(jetstream) == [1, 2, 3, 4, 5, 6]
-
-
-# --- another mode --------------------------------------------------------------------------------
-
-
-async def _allow_batches(unchangeable: JetStreamHarness) -> None:
-    flags = ("allow_atomic", "allow_rollup_hdrs", "allow_msg_ttl")
-    subjects = stream_subjects(unchangeable.name)
-    await unchangeable.amend({"subjects": list(subjects), **dict.fromkeys(flags, True)})
-
-
-async def test_batches_begin_where_chains_ended(unchangeable: JetStreamHarness) -> None:
-    """Once an operator has added what batches need, the last event's position gets a marker."""
-    port = unchangeable.port
-    await port.ensure()
-    await port.publish(_batch(unchangeable, 1, 2))
-    await _allow_batches(unchangeable)
-    await port.ensure()
-    assert port.mode is Mode.ATOMIC
-    assert await port.read_marker(_marker(unchangeable)) is None
-    position = await port.read_position(_marker(unchangeable))
-    assert position == _reached(2, 3)
-    assert await port.read_marker(_marker(unchangeable)) == position
-    assert await port.publish(_batch(unchangeable, 3, fence=3)) == 5
-    assert await port.read_position(_marker(unchangeable)) == _reached(3, 5)
-
-
-async def test_chains_begin_where_batches_ended(unchangeable: JetStreamHarness) -> None:
-    """A stream that has markers, and takes no batches any more, goes on behind them."""
-    port = unchangeable.port
-    await _allow_batches(unchangeable)
-    await port.ensure()
-    await port.publish(_batch(unchangeable, 1, 2))
-    await unchangeable.amend({"allow_atomic": False})
-    await port.ensure()
-    assert port.mode is Mode.CHAINED
-    assert await port.read_position(_marker(unchangeable)) == _reached(2, 3)
-    assert await port.publish(_batch(unchangeable, 3, 4, fence=3)) == 5
-    assert await port.read_position(_marker(unchangeable)) == _reached(4, 5)
-
-
-async def test_a_chain_stops_where_batches_took_over(
-    unchangeable: JetStreamHarness, connect: Connect
-) -> None:
-    """A writer that still publishes in chains is refused from the moment that a marker is there."""
-    await unchangeable.port.ensure()
-    fence = await unchangeable.port.publish(_batch(unchangeable, 1, 2))
-    await _allow_batches(unchangeable)
-    other = await connect(unchangeable.port_url, unchangeable.name)
-    await other.ensure()
-    assert await other.read_position(_marker(unchangeable)) == _reached(2, 3)
-    with pytest.raises(FenceLostError):
-        await unchangeable.port.publish(_batch(unchangeable, 3, fence=fence))
-    assert await _numbers(unchangeable) == [1, 2]
-
-
-async def test_taking_over_from_a_chain_misses_nothing(
-    unchangeable: JetStreamHarness, connect: Connect
-) -> None:
-    """The marker that takes over stands directly behind the event that it names, also in a race."""
-    await unchangeable.port.ensure()
-    await _allow_batches(unchangeable)
-    other = await connect(unchangeable.port_url, unchangeable.name)
-    await other.ensure()
-    taken: list[Checkpoint] = []
-
-    async def write() -> None:
-        while len(taken) < _TAKEOVERS:
-            position = await unchangeable.port.read_position(_marker(unchangeable))
-            reached, fence = (0, 0) if position is None else _numbered(position)
-            batch = _batch(unchangeable, reached + 1, reached + 2, fence=fence)
-            with suppress(SinkError):
-                await unchangeable.port.publish(batch)
-            await trio.sleep(0.005)  # about as long as a take-over: some have to succeed
-
-    with trio.fail_after(15):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(write)
-            while len(taken) < _TAKEOVERS:
-                with suppress(SinkUnavailableError):
-                    position = await other.read_position(_marker(unchangeable))
-                    if position is not None and position not in taken:
-                        taken.append(position)
-    events = [it for it in await unchangeable.stored() if it.message_id]
-    for position in taken:
-        number, seq = _numbered(position)
-        *_, last = (it for it in events if it.stream_seq < seq)
-        assert last.subject.endswith(f".{number}")
-    assert await _numbers(unchangeable) == list(range(1, len(events) + 1))
-
-
-async def test_a_copy_behind_the_marker_moves_no_position(unchangeable: JetStreamHarness) -> None:
-    """An old event that a person publishes again doesn't take a collection back to it."""
-    port = unchangeable.port
-    await _allow_batches(unchangeable)
-    await port.ensure()
-    fence = await port.publish(_batch(unchangeable, 1, 2))
-    copy = _batch(unchangeable, 1).events[0]
-    await trio.to_thread.run_sync(publish_message, unchangeable.url, copy.subject, copy.payload)
-    assert await port.read_position(_marker(unchangeable)) == _reached(2, fence)
-
-
-async def test_a_lane_keeps_to_the_way_that_it_was_acquired_with(
-    unchangeable: JetStreamHarness,
-) -> None:
-    """When the way of publishing changes, a fence of the old one isn't used with the new one."""
-    port = unchangeable.port
-    await port.ensure()
-    assert await port.read_position(_marker(unchangeable)) is None
-    await _allow_batches(unchangeable)
-    await port.ensure()
-    with pytest.raises(SinkError, match="has changed"):
-        await port.publish(_batch(unchangeable, 1))
-    assert await unchangeable.stored() == []
-    assert await port.read_position(_marker(unchangeable)) is None
-    assert await port.publish(_batch(unchangeable, 1)) == 2
+        await writer.publish(batch_of(jetstream, 5, fence=3))
+    assert await writer.publish(batch_of(jetstream, 5, 6, fence=4)) == 6
+    assert await numbers_of(jetstream) == [1, 2, 3, 4, 5, 6]
 
 
 # --- spoilt messages -----------------------------------------------------------------------------
@@ -487,12 +312,12 @@ async def test_a_foreign_event_is_refused(old: JetStreamHarness, payload: bytes)
     await old.port.ensure()
     await old.port.publish(
         replace(
-            _batch(old, 1),
-            events=[replace(_batch(old, 1).events[0], payload=payload)],
+            batch_of(old, 1),
+            events=[replace(batch_of(old, 1).events[0], payload=payload)],
         )
     )
     with pytest.raises(SinkRefusedError) as caught:
-        await old.port.read_marker(_marker(old))
+        await old.port.read_marker(marker_of(old))
     assert f"{old.name}.users.insert" in str(caught.value)
 
 
@@ -505,16 +330,16 @@ async def test_a_cancelled_publish_leaves_a_beginning(old: JetStreamHarness, ste
     await old.port.ensure()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(old.port.publish, _batch(old, 1, 2, 3))
+            nursery.start_soon(old.port.publish, batch_of(old, 1, 2, 3))
             for _ in range(steps):
                 await trio.lowlevel.checkpoint()
             scope.cancel()
     while True:  # it may land between the look and the next batch
-        position = await old.port.read_marker(_marker(old))
-        reached, fence = (0, 0) if position is None else _numbered(position)
+        position = await old.port.read_marker(marker_of(old))
+        reached, fence = (0, 0) if position is None else numbered(position)
         try:
-            await old.port.publish(_batch(old, *range(reached + 1, 5), fence=fence))
+            await old.port.publish(batch_of(old, *range(reached + 1, 5), fence=fence))
         except FenceLostError:
             continue
         break
-    assert await _numbers(old) == [1, 2, 3, 4]
+    assert await numbers_of(old) == [1, 2, 3, 4]

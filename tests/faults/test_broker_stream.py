@@ -283,7 +283,7 @@ def denied(deploy: Deploy, start: StartNatsServer) -> Case:
 
     def cure() -> None:
         operator_of(deployment).amend(
-            subjects=[f"{stream}.*.*.*", f"{stream}_position.*"],
+            subjects=[f"{stream}.*.*.*", f"{stream}_position.*", f"{stream}_deadletter.*"],
             allow_atomic=True,
             allow_rollup_hdrs=True,
             allow_msg_ttl=True,

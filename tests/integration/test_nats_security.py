@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
@@ -458,26 +458,6 @@ async def test_the_documented_permissions_are_enough(
     connector = await connect(server.url, **_USER)
     await connector.store(1)
     await connector.store(2)
-
-
-async def test_a_greeting_that_breaks_off_is_tried_again(connect: Connect) -> None:
-    """Wherever a connection is cut before the login, there is another one, and a reason."""
-    greeting = b'INFO {"server_id":"x","max_payload":1}'
-    cuts = [b"", b"I", b"INFO", b"INFO ", greeting[:20], greeting, b"+OK\r\n"]
-
-    async def greet(stream: trio.SocketStream) -> None:
-        if cuts:
-            await stream.send_all(cuts.pop())
-        else:
-            listening.cancel()
-        await stream.aclose()
-
-    with trio.fail_after(_TEST_TIMEOUT_S), trio.CancelScope() as listening:
-        async with trio.open_nursery() as nursery:
-            listeners = await nursery.start(partial(trio.serve_tcp, greet, 0, host="127.0.0.1"))
-            port = listeners[0].socket.getsockname()[1]
-            connector = await connect(f"nats://127.0.0.1:{port}")
-    assert connector.session.last_error is not None
 
 
 async def test_a_session_ends_whenever_it_is_cancelled(start_own_nats: StartNatsServer) -> None:

@@ -103,7 +103,9 @@ def test_stream_is_created_with_what_batches_need(deploy: Deploy) -> None:
     deployment = deploy(make_stream=False)
     deployment.start_ready()
     config = stream_config(deployment)
-    assert config["subjects"] == [f"{deployment.stream}.*.*.*", f"{deployment.stream}_position.*"]
+    stream = deployment.stream
+    beside = [f"{stream}_position.*", f"{stream}_deadletter.*"]
+    assert config["subjects"] == [f"{stream}.*.*.*", *beside]
     assert (config["storage"], config["discard"]) == ("file", "new")
     assert config["allow_atomic"]
 

@@ -120,7 +120,7 @@ def _stream(facts: NatsFacts, account: AccountFacts) -> Iterator[Finding]:
 
 def _subjects(facts: NatsFacts, account: AccountFacts) -> Finding:
     finding = partial(_finding, check="subjects")
-    subjects = " and ".join(facts.subjects)
+    subjects = ", ".join(facts.subjects)
     if account.overlapping is None:
         return finding(level="unknown", found="this user may not ask which streams have them")
     if account.overlapping:
