@@ -19,7 +19,7 @@ SOAK = (pytest.mark.soak, pytest.mark.timeout(3600))
 
 _PROPERTY = "soak"
 _ROUNDS = "rounds"
-"""The parameter that says how often a test does what it does."""
+"""The parameter that says how often a test does what it does: a number, or one thing a round."""
 
 _FIGURES = ("Rounds", "Events", "Lost", "Duplicated", "Misordered")
 _HEAD = (
@@ -66,7 +66,9 @@ def note_figures(item: pytest.Item, reports: Sequence[Report]) -> None:
     """Keep what the oracle counted in a test for the soak's report."""
     assert isinstance(item, pytest.Function)
     spec = getattr(item, "callspec", None)
-    rounds = 1 if spec is None else int(spec.params.get(_ROUNDS, 1))
+    rounds = 1 if spec is None else spec.params.get(_ROUNDS, 1)
+    if isinstance(rounds, Sequence):
+        rounds = len(rounds)
     item.user_properties.append((_PROPERTY, Figures.of(reports, rounds=rounds).cells()))
 
 

@@ -138,14 +138,14 @@ def show(what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seed", "faults"),
+    ("seed", "rounds"),
     [
         pytest.param(1, (leader_frozen, follower_killed), id="sample"),
         *(pytest.param(2, [fault] * 20, id=fault.__name__, marks=SOAK) for fault in FAULTS),
     ],
 )
 def test_nodes_come_and_go(
-    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, faults: Sequence[Fault]
+    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, rounds: Sequence[Fault]
 ) -> None:
     """Whatever happens to the nodes, each event is stored once and in order, by one process."""
     rng = random.Random(seed)
@@ -154,9 +154,9 @@ def test_nodes_come_and_go(
     connector = deployment.start_ready()
     scene = Scene(cluster=cluster, deployment=deployment, connector=connector, rng=rng)
     with deployment.writer(seed=seed) as writer:
-        for number, fault in enumerate(faults, 1):
+        for number, fault in enumerate(rounds, 1):
             writer.wait_for_events(rng.randrange(20, 200))
-            show(f"{number} of {len(faults)}: {fault.__name__}")
+            show(f"{number} of {len(rounds)}: {fault.__name__}")
             fault(scene)
             scene.wait_whole()
     deployment.finish(writer.events)
@@ -240,7 +240,7 @@ def lose_leader_at(scene: Scene, links: Mapping[str, ThreadedProxy], trap: Trap)
 
 
 @pytest.mark.parametrize(
-    ("seed", "steps"),
+    ("seed", "rounds"),
     [
         pytest.param(1, STEPS, id="sample"),
         *(pytest.param(2, [step] * 20, id=step.__name__, marks=SOAK) for step in STEPS),
@@ -251,7 +251,7 @@ def test_leader_is_lost_at_a_step_of_a_batch(
     start_own_nats: StartNatsServer,
     open_link: Callable[[int], ThreadedProxy],
     seed: int,
-    steps: Sequence[Draw],
+    rounds: Sequence[Draw],
 ) -> None:
     """A batch whose leader is lost is stored once, or not at all and then again, whole."""
     rng = random.Random(seed)
@@ -263,8 +263,8 @@ def test_leader_is_lost_at_a_step_of_a_batch(
     scene = Scene(cluster=cluster, deployment=deployment, connector=connector, rng=rng)
     bulk_events = 0
     with deployment.writer(seed=seed) as writer:
-        for number, step in enumerate(steps, 1):
-            show(f"{number} of {len(steps)}: {step.__name__}")
+        for number, step in enumerate(rounds, 1):
+            show(f"{number} of {len(rounds)}: {step.__name__}")
             bulk_events += lose_leader_at(scene, links, step(rng))
             scene.wait_whole()
     deployment.finish(writer.events + bulk_events)

@@ -201,16 +201,16 @@ def wait_for_progress(connector: ConnectorProcess) -> None:
     )
 
 
-@pytest.mark.parametrize(("seed", "times"), [pytest.param(1, 20, marks=SOAK)])
+@pytest.mark.parametrize(("seed", "rounds"), [pytest.param(1, 20, marks=SOAK)])
 def test_events_go_on_without_the_api_until_an_answer_is_lost(
-    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, times: int
+    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, rounds: int
 ) -> None:
     """Without the right to read the marker a batch in doubt stays in doubt, which is said."""
     rng = random.Random(seed)
     scene = begin(deploy, start_own_nats)
     with scene.deployment.writer(seed=seed) as writer:
-        for number in range(1, times + 1):
-            show(f"{number} of {times}: {NO_API.name}")
+        for number in range(1, rounds + 1):
+            show(f"{number} of {rounds}: {NO_API.name}")
             scene.reload(NO_API)
             wait_for_progress(scene.connector)
             freeze(scene.server)
@@ -223,19 +223,18 @@ def test_events_go_on_without_the_api_until_an_answer_is_lost(
     assert len(scene.connector.log("service.started")) == 1
 
 
-@pytest.mark.parametrize(
-    "change", [pytest.param(change, id=change.name, marks=SOAK) for change in CHANGES]
-)
+@pytest.mark.parametrize("rounds", [pytest.param(20, marks=SOAK)])
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
 def test_changes_under_writes_leave_the_stream_exact(
-    deploy: Deploy, start_own_nats: StartNatsServer, change: Change
+    deploy: Deploy, start_own_nats: StartNatsServer, change: Change, rounds: int
 ) -> None:
     """Whatever is changed at whatever time, each event is stored once and in order."""
     rng = random.Random(1)
     scene = begin(deploy, start_own_nats)
     with scene.deployment.writer(seed=1) as writer:
-        for number in range(1, 21):
+        for number in range(1, rounds + 1):
             writer.wait_for_events(rng.randrange(20, 200))
-            show(f"{number} of 20: {change.name}")
+            show(f"{number} of {rounds}: {change.name}")
             scene.reload(change)
             if rng.random() < 0.5:
                 scene.wait_said(change)

@@ -34,7 +34,7 @@ RETRY_S = 30
 """A refused lane tries again after 15 to 30 s."""
 
 SAMPLE_AND_SOAK = pytest.mark.parametrize(
-    ("seed", "times"), [(1, 2), pytest.param(2, 20, marks=SOAK)]
+    ("seed", "rounds"), [(1, 2), pytest.param(2, 20, marks=SOAK)]
 )
 
 # The user mnc is the one without a name; {denied} is a list of subjects.
@@ -114,9 +114,9 @@ def tail(deployment: Deployment, *options: str) -> list[str]:
     return process.stdout.decode().splitlines()
 
 
-def show(number: int, times: int, what: object) -> None:
+def show(number: int, rounds: int, what: object) -> None:
     """Print a fault that is about to happen."""
-    print(f"{number} of {times}: {what}", flush=True)  # noqa: T201 - pytest shows it with a failure
+    print(f"{number} of {rounds}: {what}", flush=True)  # noqa: T201 - pytest shows it with a failure
 
 
 # --- going well -------------------------------------------------------------------------------
@@ -168,27 +168,27 @@ def test_large_event_can_be_a_dead_letter(
 
 @SAMPLE_AND_SOAK
 def test_kills_while_payloads_are_stored_leave_the_stream_exact(
-    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, times: int
+    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, rounds: int
 ) -> None:
     """Whether a crash comes before, in or after a put, each event is stored once, with payload."""
     rng = random.Random(seed)
     deployment = deploy(nats_server=start_own_nats())
     connector = deployment.start_ready()
     events = 0
-    for number in range(1, times + 1):
+    for number in range(1, rounds + 1):
         events += write_large(deployment, rng)
         delay_s = rng.uniform(0, 1.2)
-        show(number, times, f"kill -9 after {delay_s:.3f} s")
+        show(number, rounds, f"kill -9 after {delay_s:.3f} s")
         connector.run_for(delay_s)
         connector.kill()
         connector = deployment.start()
     deployment.finish(events)
-    check_payloads(deployment, at_least=4 * times)
+    check_payloads(deployment, at_least=4 * rounds)
 
 
 @SAMPLE_AND_SOAK
 def test_broker_killed_while_payloads_are_stored(
-    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, times: int
+    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, rounds: int
 ) -> None:
     """The connector stores a payload again when its broker is back, and goes on by itself."""
     rng = random.Random(seed)
@@ -196,22 +196,22 @@ def test_broker_killed_while_payloads_are_stored(
     deployment = deploy(nats_server=server, NATS_ACK_TIMEOUT_S="2")
     connector = deployment.start_ready()
     events = 0
-    for number in range(1, times + 1):
+    for number in range(1, rounds + 1):
         events += write_large(deployment, rng)
         delay_s = rng.uniform(0, 0.8)
-        show(number, times, f"the broker is killed after {delay_s:.3f} s")
+        show(number, rounds, f"the broker is killed after {delay_s:.3f} s")
         connector.run_for(delay_s)
         server.kill()
         server = start_own_nats(server.data_dir, port=server.port)
         wait_for_events(connector, events)
     deployment.finish(events)
-    check_payloads(deployment, at_least=4 * times)
+    check_payloads(deployment, at_least=4 * rounds)
     assert len(connector.log("service.started")) == 1
 
 
 @SAMPLE_AND_SOAK
 def test_deleted_bucket_is_made_again(
-    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, times: int
+    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, rounds: int
 ) -> None:
     """What was in the bucket is gone, as its operator wanted; later payloads are there."""
     rng = random.Random(seed)
@@ -219,10 +219,10 @@ def test_deleted_bucket_is_made_again(
     connector = deployment.start_ready()
     events = write_large(deployment, rng)
     wait_for_events(connector, events)
-    for number in range(1, times + 1):
+    for number in range(1, rounds + 1):
         events += write_large(deployment, rng)
         delay_s = rng.uniform(0, 0.8)
-        show(number, times, f"the bucket is deleted after {delay_s:.3f} s")
+        show(number, rounds, f"the bucket is deleted after {delay_s:.3f} s")
         connector.run_for(delay_s)
         delete_if_there(deployment)
         wait_for_events(connector, events)
@@ -242,7 +242,7 @@ def deny(start: StartNatsServer, server: NatsServerProcess, *denied: str) -> Nat
 
 
 @pytest.mark.parametrize(
-    ("seed", "times", "denied"),
+    ("seed", "rounds", "denied"),
     [
         (1, 1, "$O.>"),
         (1, 1, "$JS.API.STREAM.CREATE.>"),
@@ -250,7 +250,7 @@ def deny(start: StartNatsServer, server: NatsServerProcess, *denied: str) -> Nat
     ],
 )
 def test_missing_permission_for_the_bucket_is_said(
-    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, times: int, denied: str
+    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, rounds: int, denied: str
 ) -> None:
     """The reason names the subject and the setting; with the permission the collection goes on."""
     rng = random.Random(seed)
@@ -258,8 +258,8 @@ def test_missing_permission_for_the_bucket_is_said(
     deployment = deploy(nats_server=server, NATS_ACK_TIMEOUT_S="1")
     connector = deployment.start_ready()
     poisoned, other = (deployment.db[name] for name in deployment.collections)
-    for number in range(1, times + 1):
-        show(number, times, f"{denied} is denied")
+    for number in range(1, rounds + 1):
+        show(number, rounds, f"{denied} is denied")
         server = deny(start_own_nats, server, denied)
         poisoned.insert_many([{"large": "z" * rng.randrange(2 * MIB, 4 * MIB)}, {"n": 1}])
         other.insert_one({"n": 1})
@@ -269,7 +269,7 @@ def test_missing_permission_for_the_bucket_is_said(
         assert "sha256" not in reason
         server = deny(start_own_nats, server)
         wait_for_events(connector, 3 * number, timeout_s=2 * RETRY_S)
-    deployment.finish(3 * times)
+    deployment.finish(3 * rounds)
     assert connector.log("service.started")
 
 
@@ -284,13 +284,13 @@ def limit_stream(deployment: Deployment) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("limit", [limit_bucket, limit_stream])
-@pytest.mark.parametrize(("seed", "times"), [(1, 1), pytest.param(2, 20, marks=SOAK)])
+@pytest.mark.parametrize(("seed", "rounds"), [(1, 1), pytest.param(2, 20, marks=SOAK)])
 def test_full_store_is_waited_for(
     deploy: Deploy,
     start_own_nats: StartNatsServer,
     limit: Callable[[Deployment], Callable[[], None]],
     seed: int,
-    times: int,
+    rounds: int,
 ) -> None:
     """Bucket or stream: the reason says what is full, nothing is left behind, and it goes on."""
     rng = random.Random(seed)
@@ -298,15 +298,15 @@ def test_full_store_is_waited_for(
     connector = deployment.start_ready()
     events = write_large(deployment, rng)
     wait_for_events(connector, events)
-    for number in range(1, times + 1):
-        show(number, times, limit.__name__)
+    for number in range(1, rounds + 1):
+        show(number, rounds, limit.__name__)
         undo = limit(deployment)
         events += write_large(deployment, rng)
         connector.wait_not_ready("make room", timeout_s=RETRY_S)
         undo()
         wait_for_events(connector, events, timeout_s=2 * RETRY_S)
     deployment.finish(events)
-    check_payloads(deployment, at_least=4 * (times + 1))
+    check_payloads(deployment, at_least=4 * (rounds + 1))
     state = bucket_of(deployment).info()["state"]
     assert state["num_subjects"] == 2 * len(list(references(deployment)))
 
@@ -331,9 +331,9 @@ def delete_if_there(deployment: Deployment) -> None:
 # --- long ids ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("seed", "times"), [(1, 3), pytest.param(2, 20, marks=SOAK)])
+@pytest.mark.parametrize(("seed", "rounds"), [(1, 3), pytest.param(2, 20, marks=SOAK)])
 def test_documents_with_ids_of_megabytes_arrive_once(
-    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, times: int
+    deploy: Deploy, start_own_nats: StartNatsServer, seed: int, rounds: int
 ) -> None:
     """A resume token holds the document's id: positions stay small, and crashes harmless.
 
@@ -343,9 +343,9 @@ def test_documents_with_ids_of_megabytes_arrive_once(
     deployment = deploy(nats_server=start_own_nats())
     connector = deployment.start_ready()
     collection = deployment.db[deployment.collections[0]]
-    for number in range(1, times + 1):
+    for number in range(1, rounds + 1):
         key = rng.choice("xyz") * rng.choice([300, 5_000, 400_000, 1_000_000, 2_600_000])
-        show(number, times, f"an id of {len(key)} characters")
+        show(number, rounds, f"an id of {len(key)} characters")
         collection.insert_one({"_id": key})
         collection.insert_one({"_id": number})
         connector.run_for(rng.uniform(0, 1.5))
@@ -357,7 +357,7 @@ def test_documents_with_ids_of_megabytes_arrive_once(
         connector.kill()
         connector = deployment.start()
         collection.delete_many({})
-    deployment.finish(range(3 * times, 6 * times))
+    deployment.finish(range(3 * rounds, 6 * rounds))
     document = deployment.token_document(deployment.collections[0])
     assert document is not None
     assert len(document["token"]) <= 513

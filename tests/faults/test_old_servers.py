@@ -115,7 +115,7 @@ def check_mode(connector: ConnectorProcess, mode: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kinds", "seed", "faults"),
+    ("kinds", "seed", "rounds"),
     [
         pytest.param(tuple(KINDS.values()), 1, 14, id="all"),
         *(pytest.param((each,), 2, 20, id=name, marks=SOAK) for name, each in KINDS.items()),
@@ -127,10 +127,10 @@ def test_faults_leave_an_old_servers_stream_exact(
     broker: ServerTarget[NatsServerProcess],
     kinds: Sequence[FaultKind],
     seed: int,
-    faults: int,
+    rounds: int,
 ) -> None:
     """Whatever ends, sleeps or breaks, and when, no event is lost, doubled or misplaced."""
-    script = generate(kinds, seed=seed, faults=faults, pause_s=(0.3, 1.0))
+    script = generate(kinds, seed=seed, faults=rounds, pause_s=(0.3, 1.0))
     with threaded(broker.server.port, seed=seed) as link:
         deployment = deploy(
             nats_server=broker.server,
@@ -151,16 +151,16 @@ def test_faults_leave_an_old_servers_stream_exact(
 
 
 @VERSIONS
-@pytest.mark.parametrize(("seed", "naps"), [(1, 6), pytest.param(2, 100, marks=SOAK)])
+@pytest.mark.parametrize(("seed", "rounds"), [(1, 6), pytest.param(2, 100, marks=SOAK)])
 def test_stale_writers_cannot_append_on_old_servers(
-    deploy: Deploy, start_own_nats: StartNatsServer, version: str, seed: int, naps: int
+    deploy: Deploy, start_own_nats: StartNatsServer, version: str, seed: int, rounds: int
 ) -> None:
     """Two connectors that own the same collections race for every window, and sleep in turns."""
     rng = random.Random(seed)
     deployment = deploy(nats_server=start_own_nats(version=version), CHECKPOINT_INTERVAL_S=RARELY_S)
     connectors = [deployment.start_ready(), deployment.start_ready()]
     with deployment.writer(seed=seed, pause_s=0.001) as writer:
-        for nap in range(naps):
+        for nap in range(rounds):
             sleeper, other = connectors[nap % 2], connectors[1 - nap % 2]
             other.run_for(rng.uniform(0.1, 0.5))
             sleeper.pause()
