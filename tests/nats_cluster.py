@@ -162,7 +162,11 @@ class NatsCluster:
 
 
 def deploy_replicated(
-    cluster: NatsCluster, deploy: Deploy, *, nats_url: str | None = None
+    cluster: NatsCluster,
+    deploy: Deploy,
+    *,
+    nats_url: str | None = None,
+    duplicate_window_s: float = DUPLICATE_WINDOW_S,
 ) -> Deployment:
     """Make a deployment whose stream each node of the cluster has.
 
@@ -177,7 +181,7 @@ def deploy_replicated(
     create_stream(
         cluster.url,
         deployment.stream,
-        duplicate_window_s=DUPLICATE_WINDOW_S,
+        duplicate_window_s=duplicate_window_s,
         replicas=len(NODES),
     )
     return deployment

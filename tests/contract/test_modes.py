@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import trio
@@ -12,10 +13,12 @@ from tests.contract.unbatched import batch_of, marker_of, numbered, numbers_of, 
 from tests.jetstream import publish_message
 
 from mnc.drivers.nats.mode import Mode
+from mnc.encode.dead_letter import dead_letter
 from mnc.encode.subject import stream_subjects
 from mnc.errors import (
     FenceLostError,
     SinkError,
+    SinkRefusedError,
     SinkUnavailableError,
 )
 from mnc.model import Checkpoint
@@ -136,3 +139,18 @@ async def test_a_lane_keeps_to_the_way_that_it_was_acquired_with(
     assert await unchangeable.stored() == []
     assert await port.read_position(marker_of(unchangeable)) is None
     assert await port.publish(batch_of(unchangeable, 1)) == 2
+
+
+async def test_batches_need_no_place_for_dead_letters(unchangeable: JetStreamHarness) -> None:
+    """A stream that lacks only that is written in batches, and says so when one is due."""
+    subjects = stream_subjects(unchangeable.name)
+    flags = dict.fromkeys(("allow_atomic", "allow_rollup_hdrs", "allow_msg_ttl"), True)
+    await unchangeable.amend({"subjects": [subjects.events, subjects.markers], **flags})
+    await unchangeable.port.ensure()
+    assert unchangeable.port.mode is Mode.ATOMIC
+    poison = batch_of(unchangeable, 1)
+    poisoned = dead_letter(poison.events[0], SinkRefusedError("too strange"))
+    with pytest.raises(SinkRefusedError, match="too strange") as caught:
+        await unchangeable.port.publish(replace(poison, events=(poisoned,)))
+    assert subjects.dead_letters in caught.value.remedy
+    assert await unchangeable.stored() == []

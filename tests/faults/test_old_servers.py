@@ -13,7 +13,7 @@ from threading import Event
 
 import pytest
 from tests.connector import ConnectorProcess
-from tests.deployment import Deploy, Deployment
+from tests.deployment import DUPLICATE_WINDOW_S, Deploy, Deployment
 from tests.injection.addresses import nats_url
 from tests.injection.faults import Cut, Fault, Freeze, Heal, Hold, Kill, Refuse, Start, Thaw
 from tests.injection.operators import Operator
@@ -21,6 +21,7 @@ from tests.injection.play import play
 from tests.injection.processes import ServerTarget
 from tests.injection.script import FaultKind, generate
 from tests.injection.thread import threaded
+from tests.nats_cluster import NatsCluster, deploy_replicated
 from tests.servers import DENYING, OLD_SERVERS, StartNatsServer, login
 from tests.soak import SOAK
 from tests.waiting import wait_until
@@ -169,6 +170,46 @@ def test_stale_writers_cannot_append_on_old_servers(
     deployment.finish(writer.events)
     for connector in connectors:
         assert connector.log("publish.recovered") or connector.log("lane.failed")
+
+
+@pytest.mark.parametrize(
+    ("window_s", "mode", "rounds"),
+    [
+        (DUPLICATE_WINDOW_S, "sequential", 2),
+        *(
+            pytest.param(*each, 20, marks=SOAK)
+            for each in ((DUPLICATE_WINDOW_S, "sequential"), (120, "chained"))
+        ),
+    ],
+)
+def test_replicated_streams_of_old_servers_stay_exact(
+    deploy: Deploy, start_own_nats: StartNatsServer, window_s: float, mode: str, rounds: int
+) -> None:
+    """Leaders are killed and frozen while a connector writes alone, crashes, and goes on.
+
+    With a narrow duplicate window messages go out one by one: replicas may not agree on the id of
+    the last one.
+    """
+    rng = random.Random(1)
+    cluster = NatsCluster(partial(start_own_nats, version=OLD_SERVERS[-1]))
+    deployment = deploy_replicated(cluster, deploy, duplicate_window_s=window_s)
+    connector = deployment.start_ready()
+    check_mode(connector, mode)
+    with deployment.writer(seed=1, pause_s=0.01) as writer:
+        for number in range(1, rounds + 1):
+            writer.wait_for_events(rng.randrange(20, 100))
+            leader = cluster.leader(deployment.stream)
+            lose = rng.choice((cluster.kill, cluster.freeze))
+            print(f"{number} of {rounds}: {lose.__name__}")  # noqa: T201 - shown with a failure
+            lose(leader)
+            connector.run_for(rng.uniform(0.1, 5))
+            if rng.random() < 0.5:
+                connector.kill()
+                connector = deployment.start()
+            cluster.come_back(leader)
+            connector.wait_ready(timeout_s=40)
+            cluster.wait_replicated(deployment.stream)
+    deployment.finish(writer.events)
 
 
 @VERSIONS

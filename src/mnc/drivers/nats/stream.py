@@ -116,7 +116,7 @@ class JetStream:
                 found is None or not takes(found, self._subjects.events)
             ):
                 raise  # what was refused is needed without batches too
-            config = await self._without_batches(found)
+            config = await self._bring(found, (self._subjects.events,), flags=())
             self._choose(mode_without_batches(config), because=refusal)
         self._takes_dead_letters = takes(config, self._subjects.dead_letters)
         max_msg_bytes = config.get("max_msg_size", -1)
@@ -187,32 +187,27 @@ class JetStream:
         """Bring the stream to what atomic batches need. Raises SinkRefusedError if it can't be."""
         if not has_batches(self._session):
             raise too_old(self._session)
-        config = await self._bring(found, subjects=self._subjects, flags=BATCH_FLAGS)
-        if amended_config(config, self._subjects) is not None:
+        needed = (self._subjects.events, self._subjects.markers)
+        config = await self._bring(found, needed, flags=BATCH_FLAGS)
+        if amended_config(config, needed) is not None:
             raise SinkRefusedError(
                 "a nats-server of the cluster is older than 2.12, and has no atomic batches",
                 remedy="run nats-server 2.12 or newer, all of them",
             )
         return config
 
-    async def _without_batches(self, found: Mapping[str, object] | None) -> Mapping[str, object]:
-        """Bring the stream to what other modes need, dead letters where that is permitted."""
-        events, dead_letters = self._subjects.events, self._subjects.dead_letters
-        try:
-            return await self._bring(found, subjects=(events, dead_letters), flags=())
-        except SinkRefusedError:
-            if found is None or not takes(found, events):
-                raise
-            return found
-
     async def _bring(
         self,
         found: Mapping[str, object] | None,
+        needed: Sequence[str],
         *,
-        subjects: Sequence[str],
         flags: Sequence[str],
     ) -> Mapping[str, object]:
-        """Create the stream, or add to it what it lacks; return its configuration."""
+        """Create the stream, or add to it what it lacks; return its configuration.
+
+        A place for dead letters is added too, but isn't insisted on.
+        """
+        subjects = (*needed, self._subjects.dead_letters)
         if found is None:
             verb, config = "CREATE", new_config(self._stream, subjects, flags=flags)
         else:
@@ -223,6 +218,8 @@ class JetStream:
         try:
             return self._config_of(await self._api.ask(f"STREAM.{verb}", config))
         except SinkRefusedError as error:
+            if found is not None and amended_config(found, needed, flags=flags) is None:
+                return found
             raise SinkRefusedError(
                 f"can't {verb.lower()} the stream: {error.message}",
                 remedy=_remedy(error, _command(verb, config, flags)),
