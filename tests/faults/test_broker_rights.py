@@ -160,6 +160,7 @@ def begin(deploy: Deploy, start: StartNatsServer) -> Scene:
         NATS_USER="mnc",
         NATS_PASSWORD="mnc",  # noqa: S106 - of a server that lives for one test
         NATS_ACK_TIMEOUT_S="1",
+        NATS_OVERSIZE="stop",
     )
     return Scene(server=server, deployment=deployment, connector=deployment.start_ready())
 
