@@ -27,6 +27,8 @@ __all__ = [
 
 _TIMEOUT_S = 5
 _FETCH = 500
+_ELECT_S = 20
+"""A consumer of a replicated stream may have to wait for an election."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +117,7 @@ def visit_messages(
     async def read() -> None:
         client = await nats.connect(url.split(","))
         try:
-            jetstream = client.jetstream()
+            jetstream = client.jetstream(timeout=_ELECT_S)
             consumer = await jetstream.pull_subscribe(
                 ">",
                 stream=stream,

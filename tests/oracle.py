@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,6 +17,8 @@ from uuid import uuid4
 
 from bson.timestamp import Timestamp
 from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import AutoReconnect
 from tests.jetstream import StoredMessage, read_messages, visit_messages
 from tests.waiting import wait_until
 
@@ -187,9 +189,10 @@ class Oracle:
             database = client[self._database]
             last = uuid4().hex
             database[_SENTINEL].insert_one({"_id": last})
-            # A dropped database ends a stream; what comes after is read by one that begins there.
+            batch_size: int | None = None
             while True:
-                with database.watch([{"$match": {"$or": wanted}}, _SKETCH], **position) as changes:
+                try:
+                    changes = self._watch(database, wanted, batch_size=batch_size, **position)
                     for change in changes:
                         position = {"start_after": change["_id"]}
                         if change["operationType"] not in _OPERATIONS:
@@ -198,6 +201,19 @@ class Oracle:
                             events.append(_event(change))
                         elif change["documentKey"]["_id"] == last:
                             return events
+                except AutoReconnect:
+                    # MongoDB ends a connection when a reply is too large: with tokens of megabytes.
+                    if batch_size == 1:
+                        raise
+                    batch_size = 1
+
+    @staticmethod
+    def _watch(
+        database: Database[dict[str, Any]], wanted: Sequence[Mapping[str, Any]], **options: Any
+    ) -> Iterator[Mapping[str, Any]]:
+        """Give changes until the stream ends, as a dropped database makes it."""
+        with database.watch([{"$match": {"$or": wanted}}, _SKETCH], **options) as changes:
+            yield from changes
 
     def _is_event(self, message: StoredMessage) -> bool:
         return not message.subject.startswith(self._marker_prefix)

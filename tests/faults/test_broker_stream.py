@@ -358,7 +358,7 @@ def test_refusals_at_random_times_lose_nothing(
 
 def test_message_over_the_streams_limit_is_named(deploy: Deploy) -> None:
     """An event that is larger than the stream's `max_msg_size` is reported as that."""
-    deployment = deploy()
+    deployment = deploy(NATS_OVERSIZE="stop")
     connector = deployment.start_ready()
     operator_of(deployment).amend(max_msg_size=2000)
     deployment.db[deployment.collections[0]].insert_one({"text": "x" * 4000})

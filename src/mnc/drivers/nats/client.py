@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
@@ -65,6 +66,8 @@ class MendedClient(Client):
         """Read the greeting and log in."""
         try:
             await super()._process_connect_init()
+        except ssl.SSLError:  # which may be a ValueError too
+            raise
         except ValueError as error:
             raise nats.errors.UnexpectedEOF from error
 
