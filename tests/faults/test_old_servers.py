@@ -13,7 +13,7 @@ from threading import Event
 
 import pytest
 from tests.connector import ConnectorProcess
-from tests.deployment import DUPLICATE_WINDOW_S, Deploy, Deployment
+from tests.deployment import Deploy, Deployment
 from tests.injection.addresses import nats_url
 from tests.injection.faults import Cut, Fault, Freeze, Heal, Hold, Kill, Refuse, Start, Thaw
 from tests.injection.operators import Operator
@@ -175,11 +175,8 @@ def test_stale_writers_cannot_append_on_old_servers(
 @pytest.mark.parametrize(
     ("window_s", "mode", "rounds"),
     [
-        (DUPLICATE_WINDOW_S, "sequential", 2),
-        *(
-            pytest.param(*each, 20, marks=SOAK)
-            for each in ((DUPLICATE_WINDOW_S, "sequential"), (120, "chained"))
-        ),
+        (10, "sequential", 2),
+        *(pytest.param(*each, 20, marks=SOAK) for each in ((10, "sequential"), (120, "chained"))),
     ],
 )
 def test_replicated_streams_of_old_servers_stay_exact(
@@ -188,7 +185,8 @@ def test_replicated_streams_of_old_servers_stay_exact(
     """Leaders are killed and frozen while a connector writes alone, crashes, and goes on.
 
     With a narrow duplicate window messages go out one by one: replicas may not agree on the id of
-    the last one.
+    the last one. It isn't as narrow as elsewhere here: with 100 ms such a server's replicas stopped
+    following their leader once.
     """
     rng = random.Random(1)
     cluster = NatsCluster(partial(start_own_nats, version=OLD_SERVERS[-1]))
