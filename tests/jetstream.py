@@ -118,6 +118,7 @@ def visit_messages(
         client = await nats.connect(url.split(","))
         try:
             jetstream = client.jetstream(timeout=_ELECT_S)
+            replicas = (await jetstream.stream_info(stream)).config.num_replicas
             consumer = await jetstream.pull_subscribe(
                 ">",
                 stream=stream,
@@ -126,6 +127,8 @@ def visit_messages(
                     opt_start_seq=first_seq,
                     ack_policy=AckPolicy.NONE,
                     mem_storage=True,
+                    # A single one may be given to a node that has only just come back.
+                    num_replicas=replicas,
                 ),
             )
             pending = (await consumer.consumer_info()).num_pending or 0
