@@ -18,7 +18,7 @@ from uuid import uuid4
 from bson.timestamp import Timestamp
 from pymongo import MongoClient
 from pymongo.database import Database
-from pymongo.errors import AutoReconnect
+from pymongo.errors import AutoReconnect, OperationFailure
 from tests.jetstream import StoredMessage, read_messages, visit_messages
 from tests.waiting import wait_until
 
@@ -26,7 +26,14 @@ __all__ = ["Event", "Oracle", "Report", "compare"]
 
 _OPERATIONS = frozenset({"insert", "update", "replace", "delete"})
 _SENTINEL = "oracle_sentinel"
-_SKETCH = {"$project": {"operationType": 1, "ns": 1, "documentKey": 1}}
+_SKETCH = {
+    "$project": {
+        "operationType": 1,
+        "ns": 1,
+        "sentinel": {"$cond": [{"$eq": ["$ns.coll", _SENTINEL]}, "$documentKey._id", None]},
+    }
+}
+"""Without the documents' keys, which may be megabytes."""
 _DIFFERENCES = 20
 _TOKEN_SHOWN = 60
 _TOKEN_LIMIT = 512
@@ -199,10 +206,10 @@ class Oracle:
                             continue
                         if change["ns"]["coll"] != _SENTINEL:
                             events.append(_event(change))
-                        elif change["documentKey"]["_id"] == last:
+                        elif change["sentinel"] == last:
                             return events
-                except AutoReconnect:
-                    # MongoDB ends a connection when a reply is too large: with tokens of megabytes.
+                except (AutoReconnect, OperationFailure):
+                    # A reply was too large, as with tokens of megabytes; it may end a connection.
                     if batch_size == 1:
                         raise
                     batch_size = 1
