@@ -14,7 +14,7 @@ DATA_ERRORS: Final = (TypeError, ValueError, ArithmeticError, LookupError, Recur
 """What encoding raises for data that it wasn't made for."""
 
 SUMMARY_FROM_BYTES: Final = 4096
-"""The size of payload from which on an event has a summary: no broker's limit is below it."""
+"""The size of payload from which on an event has a summary; a limit below it makes events wait."""
 
 _FIELDS: Final = ("operationType", "clusterTime", "wallTime", "ns", "documentKey")
 

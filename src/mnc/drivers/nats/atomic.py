@@ -13,7 +13,7 @@ from nats.nuid import NUID
 
 from mnc.drivers.nats.positions import encode_position, last_event, last_marker
 from mnc.drivers.nats.replies import raise_error
-from mnc.drivers.nats.sending import send_event
+from mnc.drivers.nats.sending import headers_of
 from mnc.drivers.nats.stream_api import StreamApi
 from mnc.errors import FenceLostError, OutcomeUnknownError, SinkUnavailableError
 from mnc.model import Checkpoint, StreamSeq
@@ -99,7 +99,8 @@ class AtomicWriter:
         }
         for number, event in enumerate(batch.events, start=1):
             place = {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
-            await send_event(client, event, place | fence if number == 1 else place)
+            headers = headers_of(event, place | fence if number == 1 else place)
+            await client.publish(event.subject, event.payload, headers=headers)
         return await self._api.request(
             client,
             batch.marker_subject,

@@ -21,7 +21,7 @@ from nats.aio.client import Client
 
 from mnc.drivers.nats.positions import last_position
 from mnc.drivers.nats.replies import raise_error
-from mnc.drivers.nats.sending import headers_of, send_event
+from mnc.drivers.nats.sending import headers_of
 from mnc.drivers.nats.stream_api import StreamApi
 from mnc.errors import (
     DuplicateInBatchError,
@@ -132,8 +132,6 @@ class ChainedWriter:
         place = {**stream, "Nats-Expected-Last-Sequence": str(tail)}
         *others, last = events
         for event in others:
-            await send_event(client, event, place)
+            await client.publish(event.subject, event.payload, headers=headers_of(event, place))
             place = {**stream, "Nats-Expected-Last-Msg-Id": event.message_id}
-        return await self._api.request(
-            client, last.subject, last.payload, {**headers_of(last), **place}
-        )
+        return await self._api.request(client, last.subject, last.payload, headers_of(last, place))

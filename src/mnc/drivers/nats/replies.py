@@ -22,7 +22,6 @@ from mnc.errors import (
 __all__ = [
     "NO_MESSAGE",
     "STREAM_NOT_FOUND",
-    "WRONG_LAST_MESSAGE",
     "error_code",
     "has_leader",
     "parse_reply",
@@ -31,14 +30,11 @@ __all__ = [
 
 STREAM_NOT_FOUND = 10059
 NO_MESSAGE = 10037
-WRONG_LAST_MESSAGE = 10070
-"""The stream's last message has another id than the one that was named as its predecessor's."""
-
 _FENCE = {10071}
 """Wrong last sequence."""
 
-_UNKNOWN = {WRONG_LAST_MESSAGE}
-"""The last of a row wasn't stored; how many of those before it were has to be looked up."""
+_UNKNOWN = {10070}
+"""Wrong last message id: the last of a row wasn't stored, and how many before it were isn't said."""
 
 _DUPLICATE = {10201, 10158}
 """A message id of the batch is stored already."""
