@@ -25,27 +25,27 @@ class RestartPolicy:
     healthy_after_s: float = 60.0
     """A lane that ran this long before it failed starts from the shortest delay again."""
 
-    def attempt(self, *, previous: int, ran_s: float) -> int:
-        """Return the number of this failure in its row, counted from 1.
+    def attempt(self, error: MncError, *, previous: int, ran_s: float) -> int:
+        """Return the number of this failure in its row, of those that heal alike, from 1.
 
         Short delays are forgotten sooner: a lane that fails now and then, by faults that have
         nothing to do with each other, rests for a tenth of its time at most.
         """
-        healthy_after_s = min(
-            self.healthy_after_s, _RUN_PER_REST * self.backoff.longest_s(previous)
-        )
+        rested_s = self._backoff_of(error).longest_s(previous)
+        healthy_after_s = min(self.healthy_after_s, _RUN_PER_REST * rested_s)
         return 1 if ran_s >= healthy_after_s else previous + 1
 
     def delay_s(self, error: MncError, *, attempt: int, rng: random.Random) -> float | None:
         """Return how long to wait before the next start in seconds, or None for never."""
         match error.recovery:
-            case Recovery.RETRY:
-                return self.backoff.delay_s(attempt, rng)
-            case Recovery.RECONNECT:
-                return self.reconnect.delay_s(attempt, rng)
+            case Recovery.RETRY | Recovery.RECONNECT:
+                return self._backoff_of(error).delay_s(attempt, rng)
             case Recovery.WAIT:
                 return self.backoff.max_s * rng.uniform(0.5, 1.0)
             case Recovery.STOP:
                 return None
             case _:
                 assert_never(error.recovery)
+
+    def _backoff_of(self, error: MncError) -> Backoff:
+        return self.reconnect if error.recovery is Recovery.RECONNECT else self.backoff

@@ -12,8 +12,9 @@ them: those lanes come back each in a cohort of its own, so that the others go o
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -21,14 +22,7 @@ import trio
 
 from mnc.capture.reader import CaptureObserver, Detach, Merge, Reader
 from mnc.capture.route import Route
-from mnc.errors import (
-    CheckpointUnavailableError,
-    MncError,
-    Recovery,
-    SinkUnavailableError,
-    SourceError,
-    SourceUnavailableError,
-)
+from mnc.errors import MncError, Recovery, SourceError
 from mnc.lane import Lane
 from mnc.supervise.policy import RestartPolicy
 from mnc.telemetry.lane import Capturing, LaneTelemetry, Restarting, Starting, Stopped
@@ -43,9 +37,6 @@ _MAX_READERS = 4
 
 While the broker is away, one lane after the other would be.
 """
-
-_UNREACHABLE = (CheckpointUnavailableError, SinkUnavailableError, SourceUnavailableError)
-"""A server is away: what one collection met, the others would."""
 
 
 class Workshop(Protocol):
@@ -85,7 +76,8 @@ class _Charge:
     started_at: float = 0.0
     failure: MncError | None = None
     """What ended the last lane."""
-    failures: int = 0
+    failures: Counter[Recovery] = field(default_factory=Counter)
+    """How many in a row, by what heals them: a server that was away is no reason to rest long."""
     alone: bool = False
     """Whether it starts in a cohort of its own."""
 
@@ -198,11 +190,10 @@ class Supervisor:
                 continue
             try:
                 lanes.append(await self._workshop.lane(name, self._charges[name].telemetry))
-            except _UNREACHABLE as error:
-                unreachable = error
-                self._failed(name, error)
             except MncError as error:
                 self._failed(name, error)
+                if error.recovery is Recovery.RECONNECT:
+                    unreachable = error  # what one collection met, the others would
         return lanes
 
     # --- readers -----------------------------------------------------------------------------
@@ -272,14 +263,15 @@ class Supervisor:
         charge = self._charges[name]
         charge.failure = error
         now = trio.current_time()
-        charge.failures = self._policy.attempt(
-            previous=charge.failures, ran_s=now - charge.started_at
+        attempt = self._policy.attempt(
+            error, previous=charge.failures[error.recovery], ran_s=now - charge.started_at
         )
+        charge.failures[error.recovery] = attempt
         # A lane that stops for good only because it shared a reader gets a try of its own.
         delay_s = (
             self._policy.backoff.delay_s(1, self._rng)
             if charge.alone
-            else self._policy.delay_s(error, attempt=charge.failures, rng=self._rng)
+            else self._policy.delay_s(error, attempt=attempt, rng=self._rng)
         )
         if delay_s is None or self._stopping:
             charge.telemetry.enter(Stopped(error=error))

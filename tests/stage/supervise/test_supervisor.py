@@ -325,6 +325,26 @@ async def test_a_healthy_while_forgives_earlier_failures() -> None:
 
 
 @virtual_time
+async def test_a_long_outage_counts_for_nothing_else() -> None:
+    """Right after a server was away for an hour, another failure is tried again at once."""
+    world = World()
+    world.source.open_faults = lambda: _AWAY
+    process = Process(world, "users")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(process.run)
+        await trio.sleep(3600)
+        world.source.open_faults = Script()
+        await trio.sleep(3)
+        assert process.is_ready
+        world.stream.purge()  # the fence of the next batch is gone with the marker
+        world.write("users")
+        await trio.sleep(2)
+        assert process.is_ready
+        process.stop()
+    assert _restarts(process.lanes["users"]) > 0
+
+
+@virtual_time
 async def test_a_lost_position_stays_down() -> None:
     """A collection whose position is lost waits for a person, and says so; nothing is skipped."""
     world = World()

@@ -68,7 +68,7 @@ def test_every_recovery_is_decided(recovery: Recovery) -> None:
 def test_attempts_count_from_the_last_healthy_run(previous: int, ran_s: float) -> None:
     """A failure is the first of its row after a minute, or ten times the delay before it."""
     healthy_after_s = min(60, 10 * _POLICY.backoff.longest_s(previous))
-    attempt = _POLICY.attempt(previous=previous, ran_s=ran_s)
+    attempt = _POLICY.attempt(FenceLostError("rival"), previous=previous, ran_s=ran_s)
     assert attempt == (1 if ran_s >= healthy_after_s else previous + 1)
 
 
@@ -78,7 +78,8 @@ def test_lane_that_fails_at_once_every_time_slows_down() -> None:
     def delays_s(ran_s: float) -> list[float]:
         attempts = [0]
         for _ in range(20):
-            attempts.append(_POLICY.attempt(previous=attempts[-1], ran_s=ran_s))
+            error = FenceLostError("rival")
+            attempts.append(_POLICY.attempt(error, previous=attempts[-1], ran_s=ran_s))
         return [_POLICY.backoff.longest_s(attempt) for attempt in attempts[1:]]
 
     assert delays_s(0.5)[-1] == 30

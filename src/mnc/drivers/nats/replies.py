@@ -34,7 +34,7 @@ _FENCE = {10071}
 """Wrong last sequence."""
 
 _UNKNOWN = {10070}
-"""Wrong last message id: the last of a row wasn't stored, and how many before it were isn't said."""
+"""Wrong last message id: the last of a row wasn't stored; how many before it were isn't said."""
 
 _DUPLICATE = {10201, 10158}
 """A message id of the batch is stored already."""
