@@ -12,7 +12,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import nats.errors
-import orjson
 import trio
 from nats.aio.client import Client
 from nats.nuid import NUID
@@ -22,10 +21,10 @@ from mnc.drivers.nats.replies import (
     NO_MESSAGE,
     STREAM_NOT_FOUND,
     error_code,
-    parse_reply,
     raise_error,
 )
 from mnc.drivers.nats.session import NatsSession
+from mnc.drivers.nats.stream_api import StreamApi
 from mnc.encode.reference import PayloadReference
 from mnc.errors import (
     OutcomeUnknownError,
@@ -52,9 +51,9 @@ class JetStreamPayloads:
 
     def __init__(self, session: NatsSession, *, stream: str, ack_timeout_s: float) -> None:
         self._session = session
-        self._stream = stream
         self._bucket = Bucket.of_stream(stream)
-        self._timeout_s = ack_timeout_s
+        self._of_stream = StreamApi(session, stream=stream, timeout_s=ack_timeout_s)
+        self._of_bucket = StreamApi(session, stream=self._bucket.stream, timeout_s=ack_timeout_s)
         self._nuid = NUID()
 
     async def put(self, name: str, payload: bytes) -> PayloadReference:
@@ -112,7 +111,7 @@ class JetStreamPayloads:
     async def _find(self, client: Client, name: str) -> StoredObject | None:
         """Return what is stored under `name`; make the bucket if there is none."""
         subject = self._bucket.meta_subject(name)
-        reply = await self._api(client, "MSG.GET", {"last_by_subj": subject})
+        reply = await self._of_bucket.query(client, "STREAM.MSG.GET", {"last_by_subj": subject})
         if error_code(reply) == NO_MESSAGE:
             return None
         if error_code(reply) == STREAM_NOT_FOUND:
@@ -124,14 +123,11 @@ class JetStreamPayloads:
         return self._bucket.read_meta(message)
 
     async def _make_bucket(self, client: Client) -> None:
-        answer = await self._session.request(
-            client, f"$JS.API.STREAM.INFO.{self._stream}", b"", timeout_s=self._timeout_s
-        )
-        of_stream = parse_reply(answer.data)
-        raise_error(of_stream, stream=self._stream)
+        of_stream = await self._of_stream.query(client, "STREAM.INFO")
+        raise_error(of_stream, stream=self._of_stream.stream)
         config = of_stream["config"]
         assert isinstance(config, dict)  # noqa: S101 - JetStream's own format
-        reply = await self._api(client, "CREATE", self._bucket.config(config))
+        reply = await self._of_bucket.query(client, "STREAM.CREATE", self._bucket.config(config))
         raise_error(reply, stream=self._bucket.stream)
 
     async def _store(
@@ -142,21 +138,9 @@ class JetStreamPayloads:
         *,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        answer = await self._session.request(
-            client, subject, payload, timeout_s=self._timeout_s, headers=headers
-        )
-        raise_error(parse_reply(answer.data), stream=self._bucket.stream)
+        reply = await self._of_bucket.request(client, subject, payload, headers)
+        raise_error(reply, stream=self._bucket.stream)
 
     async def _purge(self, client: Client, subject: str) -> None:
-        raise_error(
-            await self._api(client, "PURGE", {"filter": subject}), stream=self._bucket.stream
-        )
-
-    async def _api(self, client: Client, verb: str, body: object) -> dict[str, object]:
-        answer = await self._session.request(
-            client,
-            f"$JS.API.STREAM.{verb}.{self._bucket.stream}",
-            orjson.dumps(body),
-            timeout_s=self._timeout_s,
-        )
-        return parse_reply(answer.data)
+        reply = await self._of_bucket.query(client, "STREAM.PURGE", {"filter": subject})
+        raise_error(reply, stream=self._bucket.stream)

@@ -39,10 +39,8 @@ class StreamApi:
 
         Raises SinkUnavailableError when none comes, SinkRefusedError when the user may not ask.
         """
-        payload = b"" if body is None else orjson.dumps(body)
-        subject = f"$JS.API.{verb}.{self.stream}"
         try:
-            return await self.session.call(self.request, subject, payload)
+            return await self.session.call(self.query, verb, body)
         except OutcomeUnknownError as error:
             # What is asked here may be asked again.
             raise SinkUnavailableError(error.message) from error
@@ -70,6 +68,14 @@ class StreamApi:
         )
 
     # --- on the asyncio side --------------------------------------------------------------------
+
+    async def query(self, client: Client, verb: str, body: object = None) -> dict[str, object]:
+        """Return the answer, which may be an error's, to `verb` for the stream.
+
+        Raises OutcomeUnknownError when no answer comes.
+        """
+        payload = b"" if body is None else orjson.dumps(body)
+        return await self.request(client, f"$JS.API.{verb}.{self.stream}", payload)
 
     async def request(
         self,

@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final
 
-import orjson
 import structlog
 import trio
 from nats.aio.client import Client
@@ -24,10 +23,10 @@ from mnc.drivers.nats.replies import (
     NO_MESSAGE,
     STREAM_NOT_FOUND,
     error_code,
-    parse_reply,
     raise_error,
 )
 from mnc.drivers.nats.session import NatsSession
+from mnc.drivers.nats.stream_api import StreamApi
 from mnc.encode.subject import event_filters
 from mnc.errors import SinkError, SinkUnavailableError
 
@@ -50,6 +49,8 @@ class PayloadSweeper:
         self._session = session
         self._stream = stream
         self._bucket = Bucket.of_stream(stream)
+        self._of_stream = StreamApi(session, stream=stream, timeout_s=_TIMEOUT_S)
+        self._of_bucket = StreamApi(session, stream=self._bucket.stream, timeout_s=_TIMEOUT_S)
         self._min_age = min_age
         self._log = structlog.get_logger()
 
@@ -83,7 +84,7 @@ class PayloadSweeper:
     # --- on the asyncio side --------------------------------------------------------------------
 
     async def _sweep(self, client: Client) -> int:
-        reply = await self._ask(client, "INFO", self._bucket.stream)
+        reply = await self._of_bucket.query(client, "STREAM.INFO")
         if error_code(reply) == STREAM_NOT_FOUND:
             return 0
         raise_error(reply, stream=self._bucket.stream)
@@ -98,7 +99,7 @@ class PayloadSweeper:
         while removed < _MAX_REMOVED:
             found = await self._message(
                 client,
-                self._bucket.stream,
+                self._of_bucket,
                 {"seq": next_seq, "next_by_subj": self._bucket.all_metas},
             )
             if found is None or parse_time(str(found["time"])) >= horizon:
@@ -116,7 +117,7 @@ class PayloadSweeper:
         oldest = default
         for subject in event_filters(self._stream):
             query = {"seq": 1, "next_by_subj": subject}
-            found = await self._message(client, self._stream, query)
+            found = await self._message(client, self._of_stream, query)
             if found is not None:
                 oldest = min(oldest, parse_time(str(found["time"])))
         return oldest
@@ -127,7 +128,7 @@ class PayloadSweeper:
         metas = await self._subjects(client, self._bucket.all_metas)
         removed = 0
         for subject in islice(self._bucket.doubtful_chunks(chunks, metas), _MAX_REMOVED):
-            last = await self._message(client, self._bucket.stream, {"last_by_subj": subject})
+            last = await self._message(client, self._of_bucket, {"last_by_subj": subject})
             if last is None or now - parse_time(str(last["time"])) < self._min_age:
                 continue
             if subject != await self._chunks_in_use(client, subject):
@@ -138,7 +139,7 @@ class PayloadSweeper:
     async def _chunks_in_use(self, client: Client, subject: str) -> str | None:
         """Return the subject of the chunks that the object has which `subject` is for."""
         query = {"last_by_subj": self._bucket.owner_of_chunks(subject)}
-        meta = await self._message(client, self._bucket.stream, query)
+        meta = await self._message(client, self._of_bucket, query)
         stored = None if meta is None else self._bucket.read_meta(meta)
         return None if stored is None else stored.chunks_subject
 
@@ -147,7 +148,7 @@ class PayloadSweeper:
         subjects: list[str] = []
         while True:
             query = {"subjects_filter": subject_filter, "offset": len(subjects)}
-            reply = await self._ask(client, "INFO", self._bucket.stream, query)
+            reply = await self._of_bucket.query(client, "STREAM.INFO", query)
             raise_error(reply, stream=self._bucket.stream)
             state = reply["state"]
             assert isinstance(state, dict)  # noqa: S101 - JetStream's own format
@@ -158,25 +159,16 @@ class PayloadSweeper:
                 return subjects
 
     async def _message(
-        self, client: Client, stream: str, query: Mapping[str, object]
+        self, client: Client, api: StreamApi, query: Mapping[str, object]
     ) -> dict[str, object] | None:
-        reply = await self._ask(client, "MSG.GET", stream, query)
+        reply = await api.query(client, "STREAM.MSG.GET", query)
         if error_code(reply) == NO_MESSAGE:
             return None
-        raise_error(reply, stream=stream)
+        raise_error(reply, stream=api.stream)
         message = reply["message"]
         assert isinstance(message, dict)  # noqa: S101 - JetStream's own format
         return message
 
     async def _purge(self, client: Client, subject: str) -> None:
-        reply = await self._ask(client, "PURGE", self._bucket.stream, {"filter": subject})
+        reply = await self._of_bucket.query(client, "STREAM.PURGE", {"filter": subject})
         raise_error(reply, stream=self._bucket.stream)
-
-    async def _ask(
-        self, client: Client, verb: str, stream: str, query: Mapping[str, object] | None = None
-    ) -> dict[str, object]:
-        payload = b"" if query is None else orjson.dumps(query)
-        answer = await self._session.request(
-            client, f"$JS.API.STREAM.{verb}.{stream}", payload, timeout_s=_TIMEOUT_S
-        )
-        return parse_reply(answer.data)
