@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 import httpx
 from tests.waiting import wait_until
 
-__all__ = ["ConnectorProcess"]
+__all__ = ["ConnectorProcess", "sleep_in_turns"]
 
 _INHERITED = ("PATH", "PYTHONPATH")
 """All that a connector gets of the test's own environment, which may hold settings."""
@@ -141,3 +142,15 @@ class ConnectorProcess:
     def _check_log(self) -> None:
         text = self._log_path.read_text()
         assert "Traceback" not in text, text
+
+
+def sleep_in_turns(
+    connectors: tuple[ConnectorProcess, ConnectorProcess], *, rng: random.Random, times: int
+) -> None:
+    """Freeze one of two connectors after the other, while the other one goes on."""
+    for nap in range(times):
+        sleeper, other = connectors[nap % 2], connectors[1 - nap % 2]
+        other.run_for(rng.uniform(0.1, 0.5))
+        sleeper.pause()
+        other.run_for(rng.uniform(0.2, 1.5))
+        sleeper.resume()

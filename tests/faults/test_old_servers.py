@@ -12,7 +12,7 @@ from functools import partial
 from threading import Event
 
 import pytest
-from tests.connector import ConnectorProcess
+from tests.connector import ConnectorProcess, sleep_in_turns
 from tests.deployment import Deploy, Deployment
 from tests.injection.addresses import nats_url
 from tests.injection.faults import Cut, Fault, Freeze, Heal, Hold, Kill, Refuse, Start, Thaw
@@ -159,14 +159,9 @@ def test_stale_writers_cannot_append_on_old_servers(
     """Two connectors that own the same collections race for every window, and sleep in turns."""
     rng = random.Random(seed)
     deployment = deploy(nats_server=start_own_nats(version=version), CHECKPOINT_INTERVAL_S=RARELY_S)
-    connectors = [deployment.start_ready(), deployment.start_ready()]
+    connectors = (deployment.start_ready(), deployment.start_ready())
     with deployment.writer(seed=seed, pause_s=0.001) as writer:
-        for nap in range(rounds):
-            sleeper, other = connectors[nap % 2], connectors[1 - nap % 2]
-            other.run_for(rng.uniform(0.1, 0.5))
-            sleeper.pause()
-            other.run_for(rng.uniform(0.2, 1.5))
-            sleeper.resume()
+        sleep_in_turns(connectors, rng=rng, times=rounds)
     deployment.finish(writer.events)
     for connector in connectors:
         assert connector.log("publish.recovered") or connector.log("lane.failed")

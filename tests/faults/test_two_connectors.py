@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from tests.connector import sleep_in_turns
 from tests.deployment import Deploy
 from tests.soak import SOAK
 
@@ -18,14 +19,9 @@ def test_stale_writers_cannot_append(deploy: Deploy, seed: int, rounds: int) -> 
     """
     rng = random.Random(seed)
     deployment = deploy()
-    connectors = [deployment.start_ready(), deployment.start_ready()]
+    connectors = (deployment.start_ready(), deployment.start_ready())
     with deployment.writer(seed=seed, pause_s=0.001) as writer:
-        for nap in range(rounds):
-            sleeper, other = connectors[nap % 2], connectors[1 - nap % 2]
-            other.run_for(rng.uniform(0.1, 0.5))
-            sleeper.pause()
-            other.run_for(rng.uniform(0.2, 1.5))
-            sleeper.resume()
+        sleep_in_turns(connectors, rng=rng, times=rounds)
     deployment.finish(writer.events)
     for connector in connectors:
         assert connector.log("publish.recovered") or connector.log("lane.failed")

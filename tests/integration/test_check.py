@@ -342,6 +342,21 @@ def test_publishing_without_batches_is_a_warning(
     assert refused.level("NATS", "publishing") == "problem"
 
 
+def test_a_stream_without_dead_letters_takes_batches(
+    settings: dict[str, str], start_own_nats: StartNatsServer
+) -> None:
+    """What isn't insisted on, and may not be added, changes nothing about how events go out."""
+    server = start_own_nats(extra_config=DENYING)
+    stream = settings["NATS_STREAM_NAME"]
+    flags = dict.fromkeys(("allow_atomic", "allow_rollup_hdrs", "allow_msg_ttl"), True)
+    subjects = [f"{stream}.>", f"{stream}_position.*"]
+    config = {"name": stream, "subjects": subjects, **flags}
+    ask_jetstream(server.url, f"STREAM.CREATE.{stream}", config)
+    checked = run_check({**settings, "NATS_SERVER_URL": login(server.url, "mnc")}, "--json")
+    assert checked.level("NATS", "publishing") == "ok"
+    assert f"{stream}_deadletter.*" in checked.text("NATS", "stream")
+
+
 def test_a_stream_in_the_way_is_a_problem(settings: dict[str, str]) -> None:
     """Another stream that has subjects of this one is named."""
     url, stream = settings["NATS_SERVER_URL"], settings["NATS_STREAM_NAME"]
@@ -359,7 +374,7 @@ def test_a_stream_in_the_way_is_a_problem(settings: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("config", "check", "level", "said"),
     [
-        ({}, "stream", "ok", "mnc serve will add to it: "),
+        ({}, "stream", "ok", "mnc serve adds to it, if it may: "),
         ({"retention": "interest"}, "stream", "problem", "--retention limits"),
         ({"deny_purge": True}, "stream", "problem", "NATS_STREAM_NAME"),
         ({"no_ack": True}, "stream", "problem", "--ack"),

@@ -86,6 +86,9 @@ class StreamFacts:
     """What `mnc serve` will add to it, if it may."""
     takes_events: bool = True
     """Whether it stores the events' subjects as it is."""
+    takes_batches: bool = True
+    """Whether it lacks nothing of what publishing can't do without; a place for dead letters can be
+    missing."""
     update_command: str = ""
     """What an operator can run to give it what atomic batches need."""
     storage: str = "file"

@@ -103,7 +103,7 @@ def _stream(facts: NatsFacts, account: AccountFacts) -> Iterator[Finding]:
     elif stream.lacks and facts.without_batches is None:
         yield finding(
             level="ok",
-            found=f"{name} has {stream.messages} messages; mnc serve will add to it: "
+            found=f"{name} has {stream.messages} messages; mnc serve adds to it, if it may: "
             f"{', '.join(stream.lacks)}",
         )
     else:

@@ -123,7 +123,7 @@ def test_each_fact_of_the_account_is_judged(
 @pytest.mark.parametrize(
     ("changes", "check", "level", "said"),
     [
-        ({"lacks": ["allow_atomic"]}, "stream", "ok", "add to it: allow_atomic"),
+        ({"lacks": ["allow_atomic"]}, "stream", "ok", "adds to it, if it may: allow_atomic"),
         ({"obstacle": ("is sealed", "take another")}, "stream", "problem", "sealed; take"),
         ({"retention": "workqueue"}, "limits", "warning", "cs.>"),
         ({"storage": "memory"}, "storage", "warning", "memory"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from mnc.drivers.nats.inspect import denied_subjects, stream_facts
+from mnc.encode.subject import stream_subjects
 
-_SUBJECTS = ("cs.*.*.*", "cs_position.*")
+_SUBJECTS = stream_subjects("cs")
 _CONFIG = {
     "name": "cs",
-    "subjects": ["cs.>", "cs_position.*"],
+    "subjects": ["cs.>", "cs_position.*", "cs_deadletter.*"],
     "retention": "limits",
     "max_msgs": -1,
     "max_bytes": -1,
@@ -67,5 +68,17 @@ def test_what_a_stream_lacks_is_named() -> None:
     facts = stream_facts(
         {"config": config, "state": {"messages": 0}}, subjects=_SUBJECTS, markers={}
     )
-    assert set(facts.lacks) == {"subject cs_position.*", "allow_atomic", "allow_msg_ttl"}
+    subjects = {"subject cs_position.*", "subject cs_deadletter.*"}
+    assert set(facts.lacks) == {*subjects, "allow_atomic", "allow_msg_ttl"}
+    assert not facts.takes_batches
     assert facts.obstacle is not None
+
+
+def test_a_stream_takes_batches_without_dead_letters() -> None:
+    """A missing place for dead letters is named, and is no reason to publish without batches."""
+    config = {**_CONFIG, "subjects": ["cs.>", "cs_position.*"]}
+    facts = stream_facts(
+        {"config": config, "state": {"messages": 0}}, subjects=_SUBJECTS, markers={}
+    )
+    assert facts.lacks == ["subject cs_deadletter.*"]
+    assert facts.takes_batches

@@ -160,7 +160,7 @@ class _Inspection:
         if not self._has_batches:
             return too_old(self._session)
         update = f"$JS.API.STREAM.UPDATE.{self._stream}"
-        if stream is None or not stream.lacks or not self._denied(user, [update]):
+        if stream is None or stream.takes_batches or not self._denied(user, [update]):
             return None
         return SinkRefusedError(
             f"this user may not add to the stream: {', '.join(stream.lacks)}",
@@ -213,6 +213,8 @@ def stream_facts(
             *(name for name, value in amended.items() if value is True and not config.get(name)),
         ],
         takes_events=takes(config, subjects[0]),
+        # The last subject is that of the dead letters, which `JetStream.ensure` doesn't insist on.
+        takes_batches=amended_config(config, subjects[:2], flags=flags) is None,
         update_command=update_command(config, subjects),
         storage=config["storage"],
         retention=config["retention"],
