@@ -27,8 +27,6 @@ __all__ = [
 
 _TIMEOUT_S = 5
 _FETCH = 500
-_ELECT_S = 20
-"""A consumer of a replicated stream may have to wait for an election."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +115,7 @@ def visit_messages(
     async def read() -> None:
         client = await nats.connect(url.split(","))
         try:
-            jetstream = client.jetstream(timeout=_ELECT_S)
-            replicas = (await jetstream.stream_info(stream)).config.num_replicas
+            jetstream = client.jetstream()
             consumer = await jetstream.pull_subscribe(
                 ">",
                 stream=stream,
@@ -127,8 +124,6 @@ def visit_messages(
                     opt_start_seq=first_seq,
                     ack_policy=AckPolicy.NONE,
                     mem_storage=True,
-                    # A single one may be given to a node that has only just come back.
-                    num_replicas=replicas,
                 ),
             )
             pending = (await consumer.consumer_info()).num_pending or 0

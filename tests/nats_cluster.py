@@ -73,13 +73,17 @@ class NatsCluster:
         )
 
     def wait_replicated(self, stream: str) -> None:
-        """Wait until each node has what the leader has, so that any two may be lost in turn."""
+        """Wait until each node has what the leader has, so that any two may be lost in turn.
+
+        JetStream has a leader of its own then too: without one it drops what it is asked for.
+        """
 
         def is_current() -> bool:
             replicas = self._cluster_info(stream).get("replicas", ())
             return len(replicas) == len(NODES) - 1 and all(each["current"] for each in replicas)
 
         wait_until(is_current, timeout_s=_START_S, what=f"the replicas of {stream}")
+        self._wait_serving()
 
     def step_down(self, stream: str, *, to: str | None = None) -> None:
         """Let the leader give up its place, to a node of this name if there is one."""
