@@ -1,0 +1,103 @@
+"""What must be true after every event, whatever has happened (paper, figure 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mnc.raft import Configuration, Entry, NodeId, Payload, Raft, Ready, Role, Snapshot
+
+__all__ = ["BrokenInvariantError", "Oracle"]
+
+
+class BrokenInvariantError(AssertionError):
+    """The group did what it must never do, or failed to do what it must."""
+
+
+class Oracle:
+    """Remembers what the group has done, and checks that nothing contradicts it.
+
+    Each check looks at what is new only; that it holds for the rest follows by induction.
+    """
+
+    __slots__ = ("_committed", "_leaders", "_seen")
+
+    def __init__(self) -> None:
+        self._leaders: dict[int, NodeId] = {}
+        """Who was elected in each term."""
+        self._seen: dict[tuple[int, int], tuple[int | None, Payload]] = {}
+        """By index and term: the term of the entry before, and the payload."""
+        self._committed: list[tuple[Entry, int]] = []
+        """Each with the term of the node that was first to know."""
+
+    def committed_at(self, index: int) -> Entry:
+        """Return a committed entry."""
+        return self._committed[index - 1][0]
+
+    def on_ready(self, raft: Raft, ready: Ready) -> None:
+        """Check what a node has decided."""
+        if ready.entries:
+            self._logs_match(raft, ready.entries)
+        if ready.committed:
+            self._commit(raft, ready.committed)
+
+    def on_leader(self, raft: Raft) -> None:
+        """Check a node that has become leader: election safety and leader completeness."""
+        term = raft.soft_state.term
+        other = self._leaders.setdefault(term, raft.node)
+        if other != raft.node:
+            raise BrokenInvariantError(f"term {term} has two leaders: {other} and {raft.node}")
+        log = raft._log
+        for entry, commit_term in reversed(self._committed):
+            if commit_term < term:
+                if entry.index > log.snapshot.index and log.term_at(entry.index) != entry.term:
+                    raise BrokenInvariantError(
+                        f"{raft.node} leads term {term} without the committed entry "
+                        f"{entry.index} of term {entry.term}"
+                    )
+                return
+
+    def on_restored(self, node: NodeId, snapshot: Snapshot) -> None:
+        """Check the snapshot that a node restores: it is the state after its last entry."""
+        past = [entry for entry, _ in self._committed[: snapshot.index]]
+        configurations = [entry.payload for entry in past if isinstance(entry.payload, Configuration)]
+        if (
+            snapshot.data != self.state(snapshot.index)
+            or (past and past[-1].term != snapshot.term)
+            or (configurations and configurations[-1] != snapshot.configuration)
+        ):
+            raise BrokenInvariantError(f"{node} restores a wrong snapshot {snapshot.index}")
+
+    def state(self, index: int) -> bytes:
+        """Return what the application's state is after an entry."""
+        return b"%d" % index if index else b""
+
+    def leases(self, leaders: Sequence[Raft]) -> None:
+        """Check the leases: while one is valid, nobody leads a later term."""
+        newest = max((raft.soft_state.term for raft in leaders), default=0)
+        for raft in leaders:
+            if raft.soft_state.term < newest and raft.lease_is_valid:
+                raise BrokenInvariantError(
+                    f"{raft.node} has a lease in term {raft.soft_state.term} "
+                    f"while {self._leaders[newest]} leads term {newest}"
+                )
+
+    def _logs_match(self, raft: Raft, entries: tuple[Entry, ...]) -> None:
+        """Check log matching: an entry's index and term say everything up to it."""
+        previous_term = raft._log.term_at(entries[0].index - 1)
+        for entry in entries:
+            found = (previous_term, entry.payload)
+            known = self._seen.setdefault((entry.index, entry.term), found)
+            if known != found and None not in (known[0], previous_term):
+                raise BrokenInvariantError(
+                    f"{raft.node} has another entry {entry.index} of term {entry.term}"
+                )
+            previous_term = entry.term
+
+    def _commit(self, raft: Raft, entries: tuple[Entry, ...]) -> None:
+        """Check state machine safety: whoever applies an entry applies the same."""
+        committed = self._committed
+        for entry in entries:
+            if entry.index > len(committed):
+                committed.append((entry, raft.soft_state.term))
+            elif committed[entry.index - 1][0] != entry:
+                raise BrokenInvariantError(f"{raft.node} applies another entry {entry.index}")
