@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mnc.raft import Configuration, Entry, NodeId, Payload, Raft, Ready, Role, Snapshot
+from mnc.raft import Configuration, Entry, NodeId, Payload, Raft, Snapshot
 
 __all__ = ["BrokenInvariantError", "Oracle"]
 
@@ -27,18 +27,32 @@ class Oracle:
         self._seen: dict[tuple[int, int], tuple[int | None, Payload]] = {}
         """By index and term: the term of the entry before, and the payload."""
         self._committed: list[tuple[Entry, int]] = []
-        """Each with the term of the node that was first to know."""
+        """Each with the term of the node that was first to apply it."""
 
     def committed_at(self, index: int) -> Entry:
         """Return a committed entry."""
         return self._committed[index - 1][0]
 
-    def on_ready(self, raft: Raft, ready: Ready) -> None:
-        """Check what a node has decided."""
-        if ready.entries:
-            self._logs_match(raft, ready.entries)
-        if ready.committed:
-            self._commit(raft, ready.committed)
+    def on_entries(self, raft: Raft, entries: Sequence[Entry]) -> None:
+        """Check log matching: an entry's index and term determine everything up to it."""
+        previous_term = raft._log.term_at(entries[0].index - 1)
+        for entry in entries:
+            found = (previous_term, entry.payload)
+            known = self._seen.setdefault((entry.index, entry.term), found)
+            if known != found and None not in (known[0], previous_term):
+                raise BrokenInvariantError(
+                    f"{raft.node} has another entry {entry.index} of term {entry.term}"
+                )
+            previous_term = entry.term
+
+    def on_applied(self, node: NodeId, entries: Sequence[Entry], term: int) -> None:
+        """Check state machine safety: whoever applies an entry applies the same."""
+        committed = self._committed
+        for entry in entries:
+            if entry.index > len(committed):
+                committed.append((entry, term))
+            elif committed[entry.index - 1][0] != entry:
+                raise BrokenInvariantError(f"{node} applies another entry {entry.index}")
 
     def on_leader(self, raft: Raft) -> None:
         """Check a node that has become leader: election safety and leader completeness."""
@@ -59,7 +73,9 @@ class Oracle:
     def on_restored(self, node: NodeId, snapshot: Snapshot) -> None:
         """Check the snapshot that a node restores: it is the state after its last entry."""
         past = [entry for entry, _ in self._committed[: snapshot.index]]
-        configurations = [entry.payload for entry in past if isinstance(entry.payload, Configuration)]
+        configurations = [
+            entry.payload for entry in past if isinstance(entry.payload, Configuration)
+        ]
         if (
             snapshot.data != self.state(snapshot.index)
             or (past and past[-1].term != snapshot.term)
@@ -80,24 +96,3 @@ class Oracle:
                     f"{raft.node} has a lease in term {raft.soft_state.term} "
                     f"while {self._leaders[newest]} leads term {newest}"
                 )
-
-    def _logs_match(self, raft: Raft, entries: tuple[Entry, ...]) -> None:
-        """Check log matching: an entry's index and term say everything up to it."""
-        previous_term = raft._log.term_at(entries[0].index - 1)
-        for entry in entries:
-            found = (previous_term, entry.payload)
-            known = self._seen.setdefault((entry.index, entry.term), found)
-            if known != found and None not in (known[0], previous_term):
-                raise BrokenInvariantError(
-                    f"{raft.node} has another entry {entry.index} of term {entry.term}"
-                )
-            previous_term = entry.term
-
-    def _commit(self, raft: Raft, entries: tuple[Entry, ...]) -> None:
-        """Check state machine safety: whoever applies an entry applies the same."""
-        committed = self._committed
-        for entry in entries:
-            if entry.index > len(committed):
-                committed.append((entry, raft.soft_state.term))
-            elif committed[entry.index - 1][0] != entry:
-                raise BrokenInvariantError(f"{raft.node} applies another entry {entry.index}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 from tests.raft.simulator import CHANGING, STEADY, Simulation
 

@@ -30,6 +30,7 @@ from mnc.raft import (
     RefusedError,
     Remove,
     Role,
+    SoftState,
     bootstrap,
 )
 
@@ -38,8 +39,12 @@ __all__ = ["CHANGING", "STEADY", "Profile", "SimulatedNode", "Simulation", "simu
 TICK_S = 0.1
 FAULTS_END_S = 13.0
 END_S = 20.0
-_PROPOSE_EVERY_S = 0.25
+_PROPOSE_EVERY_S = 0.5
+_SYNC_S = 0.01
+_SLOW_SYNC_S = 0.3
 _LAST_PROPOSALS = 3
+_SETTLE_S = 1.0
+"""How long after the last fault a leader may still find out that it was deposed before."""
 _SETTINGS = RaftSettings(
     heartbeat_ticks=2,
     min_election_ticks=6,
@@ -81,6 +86,7 @@ class SimulatedNode:
         "missed_ticks",
         "name",
         "raft",
+        "soft_state",
         "tick_s",
     )
 
@@ -89,6 +95,8 @@ class SimulatedNode:
         self.disk = SimulatedDisk(persisted)
         self.raft: Raft | None = None
         """None while the process is down."""
+        self.soft_state: SoftState | None = None
+        """What it was after the last event."""
         self.incarnation = 0
         """Counts the crashes: what was meant for an earlier process never comes."""
         self.inbox: list[Callable[[], None]] | None = None
@@ -204,66 +212,64 @@ class Simulation:
         self._drain(node)
 
     def _drain(self, node: SimulatedNode) -> None:
-        """Handle what the node has ready, as far as the disk allows."""
+        """Handle what the node has ready, unless the disk is busy."""
         raft = node.raft
-        while raft is not None and not node.disk.is_writing:
-            ready = raft.take_ready()
-            if ready is None:
-                break
-            self._oracle.on_ready(raft, ready)
+        if raft is None:
+            return
+        if not node.disk.is_writing and (ready := raft.take_ready()) is not None:
+            if ready.entries:
+                self._oracle.on_entries(raft, ready.entries)
             if ready.hard_state is None and ready.snapshot is None and not ready.entries:
-                self._finish(node, ready)
-                continue
-            node.disk.write(ready)
-            self._write(node, ready)
-        if raft is not None:
-            self._watch(node, raft)
-
-    def _write(self, node: SimulatedNode, ready: Ready) -> None:
-        sync_s = self._rng.random() * (0.3 if self._rng.random() < 0.1 else 0.01)
-        self._after(sync_s, self._synced, node, node.incarnation, ready)
+                self._finish(node, raft, ready)
+            else:
+                node.disk.write(ready)
+                sync_s = self._rng.random() * (
+                    _SLOW_SYNC_S if self._rng.random() < 0.1 else _SYNC_S
+                )
+                self._after(sync_s, self._synced, node, node.incarnation, ready)
+        if raft.soft_state is not node.soft_state:
+            node.soft_state = raft.soft_state
+            self._count_leaders(node, raft)
+        if len(self._leaders) > 1:
+            # A stopped process doesn't ask whether its lease is valid.
+            self._oracle.leases([leader for leader in self._leaders if self._is_running(leader)])
 
     def _synced(self, node: SimulatedNode, incarnation: int, ready: Ready) -> None:
-        if node.incarnation != incarnation:
+        raft = node.raft
+        if node.incarnation != incarnation or raft is None:
             return
         if node.inbox is not None:
             node.inbox.append(lambda: self._synced(node, incarnation, ready))
             return
         node.disk.sync()
-        self._finish(node, ready)
+        self._finish(node, raft, ready)
         self._drain(node)
 
-    def _finish(self, node: SimulatedNode, ready: Ready) -> None:
-        raft = node.raft
-        if raft is None:
-            return
+    def _finish(self, node: SimulatedNode, raft: Raft, ready: Ready) -> None:
         for message in ready.messages:
             for delay_s in self._network.delays_s(message.sender, message.receiver):
                 self._after(delay_s, self._deliver, message)
         if ready.snapshot is not None:
             self._oracle.on_restored(node.name, ready.snapshot)
             node.applied_index = ready.snapshot.index
-        for entry in ready.committed:
-            if entry.index != node.applied_index + 1:
-                raise BrokenInvariantError(f"{node.name} skips to entry {entry.index}")
-            node.applied_index = entry.index
+        if ready.committed:
+            self._oracle.on_applied(node.name, ready.committed, ready.soft_state.term)
+            if ready.committed[0].index != node.applied_index + 1:
+                raise BrokenInvariantError(f"{node.name} skips to {ready.committed[0].index}")
+            node.applied_index = ready.committed[-1].index
         raft.advance()
 
-    def _watch(self, node: SimulatedNode, raft: Raft) -> None:
-        """Let the oracle see a change of leaders, and the leases while there are two."""
-        leaders = self._leaders
+    def _count_leaders(self, node: SimulatedNode, raft: Raft) -> None:
         is_leader = raft.soft_state.role is Role.LEADER
-        if is_leader != (raft in leaders):
-            if is_leader:
-                self._note(node, f"leads term {raft.soft_state.term}")
-                leaders.append(raft)
-                self._oracle.on_leader(raft)
-            else:
-                self._note(node, "leads no more")
-                leaders.remove(raft)
-        if len(leaders) > 1:
-            # A stopped process doesn't ask whether its lease is valid.
-            self._oracle.leases([leader for leader in leaders if self._is_running(leader)])
+        if is_leader == (raft in self._leaders):
+            return
+        if is_leader:
+            self._note(node, f"leads term {raft.soft_state.term}")
+            self._leaders.append(raft)
+            self._oracle.on_leader(raft)
+        else:
+            self._note(node, "leads no more")
+            self._leaders.remove(raft)
 
     def _is_running(self, raft: Raft) -> bool:
         return self._nodes[raft.node].inbox is None
@@ -310,7 +316,9 @@ class Simulation:
             case "compact" if node.raft is not None and node.inbox is None:
                 self._compact(node, node.raft)
             case "transfer" if self._leaders:
-                self._ask_leader(lambda raft: raft.transfer_leadership(rng.choice(list(self._nodes))))
+                self._ask_leader(
+                    lambda raft: raft.transfer_leadership(rng.choice(list(self._nodes)))
+                )
             case "change" if self._leaders:
                 self._ask_leader(self._change)
             case _:
@@ -352,12 +360,12 @@ class Simulation:
         for node in self._nodes.values():
             self._restart(node)
             self._resume(node, node.incarnation)
-        self._after(TICK_S, self._propose_at_last)
+        self._after(_SETTLE_S, self._propose_at_last)
 
     def _propose_at_last(self) -> None:
-        """Propose to the first leader that has committed something in its term."""
+        """Propose to the first leader that a majority follows."""
         for raft in self._leaders:
-            if raft._log.term_at(raft.commit_index) == raft.soft_state.term:
+            if raft.lease_is_valid:
                 node = self._nodes[raft.node]
                 proposed = [self._propose_to(node, raft) for _ in range(_LAST_PROPOSALS)]
                 self._last_proposals = [entry for entry in proposed if entry is not None]

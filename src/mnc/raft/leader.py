@@ -180,7 +180,8 @@ class Leadership:
         """Know everybody in the configuration, and forget who was removed once that is certain."""
         log = self._log
         members = log.configuration.members
-        for member in members - self.followers.keys() - {self._node}:
+        # Sorted, so that the same steps lead to the same messages in every process.
+        for member in sorted(members - self.followers.keys() - {self._node}):
             self.followers[member] = Progress(
                 next_index=log.last_index, max_inflight=self._settings.max_inflight_appends
             )
