@@ -36,7 +36,7 @@ from mnc.raft import (
 
 __all__ = ["CHANGING", "STEADY", "Profile", "SimulatedNode", "Simulation", "simulate"]
 
-TICK_S = 0.1
+TICK_S = 0.15
 FAULTS_END_S = 13.0
 END_S = 20.0
 _PROPOSE_EVERY_S = 0.5

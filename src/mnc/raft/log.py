@@ -132,14 +132,16 @@ class Log:
 
     def take_unstable(self) -> tuple[Entry, ...]:
         """Return the entries to be stored, from the first new or replaced one on, once."""
-        entries = self.slice(self._unstable_index, self.last_index)
-        self._unstable_index = self.last_index + 1
-        return entries
+        if self._unstable_index > self.last_index:
+            return ()
+        first, self._unstable_index = self._unstable_index, self.last_index + 1
+        return self.slice(first, self.last_index + 1 - first)
 
     def take_committed(self) -> tuple[Entry, ...]:
         """Return the committed entries to be applied, once."""
-        first = self._handed_index + 1
-        self._handed_index = self.commit_index
+        if self._handed_index >= self.commit_index:
+            return ()
+        first, self._handed_index = self._handed_index + 1, self.commit_index
         return self.slice(first, self.commit_index + 1 - first)
 
     @property

@@ -140,8 +140,8 @@ class Raft:
         if isinstance(self._state, Leadership):
             self._tick_leader(self._state)
             return
-        self._ticks_to_election -= 1
-        if self._ticks_to_election <= 0:
+        self._ticks_waited += 1
+        if self._ticks_waited >= self._timeout_ticks:
             self._restart_timer()
             if self.node in self._log.configuration.voters:
                 self._campaign(Ballot.PRE_VOTE)
@@ -217,13 +217,14 @@ class Raft:
         """
         if self._is_handling:
             raise RuntimeError("advance() was not called after the last take_ready()")
+        log = self._log
         is_stored = self._term == self._stored.term and self._vote == self._stored.vote
-        if (
-            is_stored
-            and not self._outbox
-            and not self._log.has_news
-            and self._installed is None
-            and self.soft_state is self._handed_soft_state
+        if not (
+            self._outbox
+            or log.has_news
+            or not is_stored
+            or self.soft_state is not self._handed_soft_state
+            or self._installed is not None
         ):
             return None
         if not is_stored:
@@ -231,15 +232,15 @@ class Raft:
         ready = Ready(
             hard_state=None if is_stored else self._stored,
             snapshot=self._installed,
-            entries=self._log.take_unstable(),
+            entries=log.take_unstable(),
             messages=tuple(self._outbox),
-            committed=self._log.take_committed(),
+            committed=log.take_committed(),
             soft_state=self.soft_state,
         )
         self._outbox.clear()
         self._installed = None
         self._handed_soft_state = self.soft_state
-        self._handed_index = self._log.commit_index
+        self._handed_index = log.commit_index
         self._is_handling = True
         return ready
 
@@ -391,7 +392,7 @@ class Raft:
         if not isinstance(self._state, _Following) or self._state.leader != message.sender:
             self._become(_Following(leader=message.sender))
         self._ticks_since_leader = 0
-        self._restart_timer()
+        self._ticks_waited = 0
         return True
 
     def _on_append_entries(self, message: AppendEntries) -> None:
@@ -510,7 +511,8 @@ class Raft:
         return SoftState(term=self._term, role=role, leader=leader)
 
     def _restart_timer(self) -> None:
-        self._ticks_to_election = ticks = self._draw_timeout()
+        self._ticks_waited = 0
+        self._timeout_ticks = ticks = self._draw_timeout()
         if ticks < self._settings.min_election_ticks:
             raise ValueError(
                 f"an election time-out of {ticks} ticks was drawn; leases need "
