@@ -39,7 +39,6 @@ __all__ = ["CHANGING", "STEADY", "Profile", "SimulatedNode", "Simulation", "simu
 TICK_S = 0.15
 FAULTS_END_S = 13.0
 END_S = 20.0
-_PROPOSE_EVERY_S = 0.5
 _SYNC_S = 0.01
 _SLOW_SYNC_S = 0.3
 _LAST_PROPOSALS = 3
@@ -68,10 +67,10 @@ class Profile:
 
 _FAULTS = ("crash", "crash", "split", "split", "join", "pause", "transfer", "compact")
 
-STEADY = Profile(voters=3, spares=0, faults=_FAULTS, fault_every_s=0.6)
+STEADY = Profile(voters=3, spares=0, faults=_FAULTS, fault_every_s=0.8)
 """Three nodes that stay members."""
 
-CHANGING = Profile(voters=3, spares=2, faults=(*_FAULTS, *["change"] * 8), fault_every_s=0.4)
+CHANGING = Profile(voters=3, spares=2, faults=(*_FAULTS, *["change"] * 8), fault_every_s=0.5)
 """Two to five nodes that come and go."""
 
 
@@ -122,6 +121,8 @@ class Simulation:
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._leaders: list[Raft] = []
         self._proposed = 0
+        # While little is proposed, a node that was cut off can still be elected.
+        self._propose_every_s = self._rng.choice((0.3, 1.0, 5.0))
         self._last_proposals: Sequence[Entry] = ()
         names = [NodeId(name) for name in "abcdefgh"[: profile.voters + profile.spares]]
         group = bootstrap(frozenset(names[: profile.voters]))
@@ -135,7 +136,7 @@ class Simulation:
         for node in self._nodes.values():
             self._start(node)
         self._after(self._profile.fault_every_s, self._fault)
-        self._after(_PROPOSE_EVERY_S, self._propose)
+        self._after(self._propose_every_s, self._propose)
         self._after(FAULTS_END_S, self._heal)
         events = self._events
         while events and events[0][0] <= END_S:
@@ -148,13 +149,13 @@ class Simulation:
     def _start(self, node: SimulatedNode) -> None:
         rng = self._rng
         drift = _SETTINGS.max_clock_drift
-        node.tick_s = TICK_S * rng.uniform(1 - drift, 1 + drift)
+        node.tick_s = TICK_S * rng.choice((1 - drift, 1, 1 + drift))
         persisted = node.disk.read()
         node.raft = Raft(
             node.name,
             persisted=persisted,
             settings=_SETTINGS,
-            election_timeout_ticks=lambda: 6 + int(rng.random() * 7),
+            election_timeout_ticks=lambda: 6 + int(rng.random() * rng.random() * 7),
         )
         node.applied_index = persisted.snapshot.index
         self._oracle.on_restored(node.name, persisted.snapshot)
@@ -277,7 +278,7 @@ class Simulation:
     # What is done to the group
 
     def _propose(self) -> None:
-        self._after(_PROPOSE_EVERY_S, self._propose)
+        self._after(self._propose_every_s, self._propose)
         for raft in list(self._leaders):
             node = self._nodes[raft.node]
             if self._is_running(raft):
@@ -302,7 +303,7 @@ class Simulation:
         match rng.choice(self._profile.faults):
             case "crash" if node.raft is not None:
                 self._crash(node)
-                self._after(rng.uniform(0.05, 2), self._restart, node)
+                self._after(rng.choice((0.1, 0.5, 2.0)) * rng.random(), self._restart, node)
             case "split":
                 cut = self._network.split(list(self._nodes))
                 if self._trace is not None:

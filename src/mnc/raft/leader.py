@@ -113,9 +113,7 @@ class Leadership:
     def change_membership(self, change: Change) -> Entry:
         """Append the configuration after `change`; it counts from now on (dissertation §4.1)."""
         log = self._log
-        # Without this, two leaders that each change the same committed configuration could both
-        # find a majority, and the majorities have nobody in common.
-        if log.term_at(log.commit_index) != self._term:
+        if not self._has_committed():
             raise RefusedError(Refusal.TERM_NOT_COMMITTED)
         if log.configuration_index > log.commit_index:
             raise RefusedError(Refusal.CHANGE_PENDING)
@@ -162,8 +160,11 @@ class Leadership:
         progress.answered_round = max(progress.answered_round, message.round)
         if message.previous_index <= progress.match_index:
             return  # an old answer: it has matched meanwhile
-        last = self._log.last_of_term(message.conflict_term, before=message.previous_index)
-        progress.probe(message.conflict_index if last is None else last + 1)
+        term, next_index = message.conflict_term, message.conflict_index
+        if term is not None:
+            last = self._log.last_of_term(term, before=message.previous_index)
+            next_index = next_index if last is None else last + 1
+        progress.probe(next_index)
         self._send(message.sender, progress)
 
     # The rest
@@ -227,6 +228,14 @@ class Leadership:
     def _may_commit(self, index: int) -> bool:
         """Say whether counting replicas commits this entry: not one of an earlier term."""
         return self._log.term_at(index) == self._term
+
+    def _has_committed(self) -> bool:
+        """Say whether an entry of this term is committed.
+
+        Without that, two leaders could each change the same committed configuration, and find
+        majorities that have nobody in common.
+        """
+        return self._log.term_at(self._log.commit_index) == self._term
 
     def _ask_to_take_over(self) -> None:
         transfer = self.transfer

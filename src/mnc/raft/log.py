@@ -95,11 +95,11 @@ class Log:
                 self._extend(entries[position:])
                 return
 
-    def conflict_at(self, index: int) -> tuple[int, int]:
-        """Return the term at `index` and where it begins, or 0 and the end of a shorter log."""
+    def conflict_at(self, index: int) -> tuple[int | None, int]:
+        """Return the term at `index` and where it begins, or None and the end of a shorter log."""
         term = self.term_at(index)
         if term is None:
-            return 0, self.last_index + 1
+            return None, self.last_index + 1
         first = index
         while first > self.snapshot.index + 1 and self.term_at(first - 1) == term:
             first -= 1
@@ -107,7 +107,7 @@ class Log:
 
     def last_of_term(self, term: int, *, before: int) -> int | None:
         """Return the last entry of `term` before an index, or None when there is none."""
-        index = min(before - 1, self.last_index)
+        index = before - 1
         while (found := self.term_at(index)) is not None and found >= term:
             if found == term:
                 return index

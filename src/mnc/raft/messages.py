@@ -111,8 +111,8 @@ class Conflict:
     term: int
     round: int
     previous_index: int
-    conflict_term: int
-    """The term of the follower's entry at `previous_index`; 0 when its log is shorter."""
+    conflict_term: int | None
+    """The term of the follower's entry at `previous_index`; None when its log is shorter."""
     conflict_index: int
     """The follower's first entry of that term, or the first index after its log."""
 
