@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import click
-from tests.raft.simulator import CHANGING, STEADY, Simulation
+from tests.raft.simulator import PROFILES, Simulation
 
 __all__: list[str] = []
 
 
 @click.command()
-@click.argument("profile", type=click.Choice(["steady", "changing"]))
+@click.argument("profile", type=click.Choice(sorted(PROFILES)))
 @click.argument("seed", type=int)
 def main(profile: str, seed: int) -> None:
     """Play the schedule of SEED with a trace."""
-    Simulation(seed, STEADY if profile == "steady" else CHANGING, trace=click.echo).run()
+    Simulation(seed, PROFILES[profile], trace=click.echo).run()
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from mnc.raft import (
     bootstrap,
 )
 
-__all__ = ["CHANGING", "STEADY", "Profile", "SimulatedNode", "Simulation", "simulate"]
+__all__ = ["CHANGING", "PROFILES", "STEADY", "Profile", "SimulatedNode", "Simulation", "simulate"]
 
 TICK_S = 0.15
 FAULTS_END_S = 13.0
@@ -72,6 +72,8 @@ STEADY = Profile(voters=3, spares=0, faults=_FAULTS, fault_every_s=0.8)
 
 CHANGING = Profile(voters=3, spares=2, faults=(*_FAULTS, *["change"] * 8), fault_every_s=0.5)
 """Two to five nodes that come and go."""
+
+PROFILES = {"steady": STEADY, "changing": CHANGING}
 
 
 class SimulatedNode:
@@ -404,6 +406,6 @@ def simulate(seed: int, profile: Profile) -> None:
     try:
         Simulation(seed, profile).run()
     except Exception as error:
-        name = "changing" if profile is CHANGING else "steady"
+        name = next(name for name, known in PROFILES.items() if known is profile)
         error.add_note(f"again, with a trace: python -m tests.raft.simulate {name} {seed}")
         raise

@@ -1,8 +1,4 @@
-"""The nouns of the core: entries, configurations, and what has to survive a crash.
-
-Paper: Ongaro & Ousterhout, "In Search of an Understandable Consensus Algorithm (extended
-version)". Dissertation: Ongaro, "Consensus: Bridging Theory and Practice".
-"""
+"""The nouns of the core: entries, configurations, and what has to survive a crash."""
 
 from __future__ import annotations
 
