@@ -16,32 +16,28 @@ class SimulatedDisk:
     beginning of it: the parts that were written first, also some of the entries.
     """
 
-    __slots__ = ("_entries", "_hard_state", "_pending", "_snapshot")
+    __slots__ = ("_entries", "_hard_state", "_snapshot", "pending")
 
     def __init__(self, persisted: Persisted) -> None:
         self._hard_state = persisted.hard_state
         self._snapshot = persisted.snapshot
         self._entries = list(persisted.entries)
-        self._pending: Ready | None = None
-
-    @property
-    def is_writing(self) -> bool:
-        """Whether a write has not been synced yet."""
-        return self._pending is not None
+        self.pending: Ready | None = None
+        """What is being written; None while everything is safe."""
 
     def write(self, ready: Ready) -> None:
         """Begin to store what `ready` wants stored."""
-        self._pending = ready
+        self.pending = ready
 
     def sync(self) -> None:
         """Make the last write safe."""
-        ready, self._pending = self._pending, None
+        ready, self.pending = self.pending, None
         if ready is not None:
             self._store(ready, parts=2 + len(ready.entries))
 
     def crash(self, rng: random.Random) -> None:
         """Lose the last write, or its end, unless it was synced."""
-        ready, self._pending = self._pending, None
+        ready, self.pending = self.pending, None
         if ready is not None:
             self._store(ready, parts=rng.randint(0, 2 + len(ready.entries)))
 

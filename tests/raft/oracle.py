@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mnc.raft import Configuration, Entry, NodeId, Payload, Raft, Snapshot
+from mnc.raft import Configuration, Entry, NodeId, Payload, Raft, Role, Snapshot
+from mnc.raft.leader import Leadership
 
 __all__ = ["BrokenInvariantError", "Oracle"]
 
@@ -34,9 +35,17 @@ class Oracle:
         return self._committed[index - 1][0]
 
     def on_entries(self, raft: Raft, entries: Sequence[Entry]) -> None:
-        """Check log matching: an entry's index and term determine everything up to it."""
-        previous_term = raft._log.term_at(entries[0].index - 1)
-        for entry in entries:
+        """Check the invariants of `Log`, and log matching.
+
+        Log matching: an entry's index and term determine everything up to it.
+        """
+        log = raft._log
+        if not log.snapshot.index <= log.commit_index <= log.last_index:
+            raise BrokenInvariantError(f"{raft.node} has committed what it doesn't have")
+        previous_term = log.term_at(entries[0].index - 1)
+        for index, entry in enumerate(entries, entries[0].index):
+            if entry.index != index or entry.term < (previous_term or 0):
+                raise BrokenInvariantError(f"{raft.node} has a gap or an old term at {index}")
             found = (previous_term, entry.payload)
             known = self._seen.setdefault((entry.index, entry.term), found)
             if known != found and None not in (known[0], previous_term):
@@ -53,6 +62,23 @@ class Oracle:
                 committed.append((entry, term))
             elif committed[entry.index - 1][0] != entry:
                 raise BrokenInvariantError(f"{node} applies another entry {entry.index}")
+
+    def on_role(self, raft: Raft) -> None:
+        """Check that nobody campaigns or leads but a voter of its own configuration."""
+        role = raft.soft_state.role
+        if role is not Role.FOLLOWER and raft.node not in raft.configuration.voters:
+            raise BrokenInvariantError(f"{raft.node} is no voter, but a {role.value}")
+
+    def on_progress(self, raft: Raft, *, max_inflight: int) -> None:
+        """Check the invariants of `Progress` in a leader."""
+        state = raft._state
+        if not isinstance(state, Leadership):
+            return
+        for follower, progress in state.followers.items():
+            if not progress.match_index < progress.next_index <= raft.last_index + 1:
+                raise BrokenInvariantError(f"{raft.node} has lost count of {follower}")
+            if len(progress._inflight or ()) > max_inflight:
+                raise BrokenInvariantError(f"{raft.node} has sent {follower} too much at once")
 
     def on_leader(self, raft: Raft) -> None:
         """Check a node that has become leader: election safety and leader completeness."""

@@ -1,4 +1,7 @@
-"""Play one schedule again and print what happens: `python -m tests.raft.simulate PROFILE SEED`."""
+"""Play one schedule again, and print what happens.
+
+python -m tests.raft.simulate SEED [--profile steady|changing]
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ __all__: list[str] = []
 
 
 @click.command()
-@click.argument("profile", type=click.Choice(sorted(PROFILES)))
 @click.argument("seed", type=int)
-def main(profile: str, seed: int) -> None:
+@click.option("--profile", type=click.Choice(sorted(PROFILES)), default="steady")
+def main(seed: int, profile: str) -> None:
     """Play the schedule of SEED with a trace."""
     Simulation(seed, PROFILES[profile], trace=click.echo).run()
 

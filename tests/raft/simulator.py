@@ -219,7 +219,7 @@ class Simulation:
         raft = node.raft
         if raft is None:
             return
-        if not node.disk.is_writing and (ready := raft.take_ready()) is not None:
+        if node.disk.pending is None and (ready := raft.take_ready()) is not None:
             if ready.entries:
                 self._oracle.on_entries(raft, ready.entries)
             if ready.hard_state is None and ready.snapshot is None and not ready.entries:
@@ -232,6 +232,7 @@ class Simulation:
                 self._after(sync_s, self._synced, node, node.incarnation, ready)
         if raft.soft_state is not node.soft_state:
             node.soft_state = raft.soft_state
+            self._oracle.on_role(raft)
             self._count_leaders(node, raft)
         if len(self._leaders) > 1:
             # A stopped process doesn't ask whether its lease is valid.
@@ -285,6 +286,7 @@ class Simulation:
             node = self._nodes[raft.node]
             if self._is_running(raft):
                 self._propose_to(node, raft)
+                self._oracle.on_progress(raft, max_inflight=_SETTINGS.max_inflight_appends)
 
     def _propose_to(self, node: SimulatedNode, raft: Raft) -> Entry | None:
         self._proposed += 1
@@ -350,7 +352,7 @@ class Simulation:
 
     def _compact(self, node: SimulatedNode, raft: Raft) -> None:
         index = raft.applied_index
-        if index > raft.snapshot.index and not node.disk.is_writing:
+        if index > raft.snapshot.index and node.disk.pending is None:
             self._note(node, f"compacts to {index}")
             node.disk.compact(raft.compact(index, self._oracle.state(index)))
 
@@ -407,5 +409,7 @@ def simulate(seed: int, profile: Profile) -> None:
         Simulation(seed, profile).run()
     except Exception as error:
         name = next(name for name, known in PROFILES.items() if known is profile)
-        error.add_note(f"again, with a trace: python -m tests.raft.simulate {name} {seed}")
+        error.add_note(
+            f"again, with a trace: python -m tests.raft.simulate {seed} --profile {name}"
+        )
         raise

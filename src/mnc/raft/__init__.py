@@ -21,7 +21,9 @@ and `propose`, and handles what `take_ready` returns, in this order: store, send
 ...         for message in ready.messages:  # 2. Send.
 ...             group[message.receiver].step(message)
 ...         # 3. Apply: restore ready.snapshot if there is one, then every committed command.
-...         applied[node.node] += [e.payload for e in ready.committed if isinstance(e.payload, bytes)]
+...         for entry in ready.committed:
+...             if isinstance(entry.payload, bytes):
+...                 applied[node.node].append(entry.payload)
 ...         node.advance()
 >>> def pass_time(ticks):
 ...     for _ in range(ticks):

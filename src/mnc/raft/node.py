@@ -120,7 +120,9 @@ class Raft:
         self._stored = persisted.hard_state
         self._outbox: list[Message] = []
         self._installed: Snapshot | None = None
-        self._handed_index = self.applied_index = persisted.snapshot.index
+        self.applied_index = persisted.snapshot.index
+        """The last entry that the driver has applied, as `advance` said."""
+        self._handed_index = persisted.snapshot.index
         self._is_handling = False
         # A node that restarts may have heard a leader just before, whose lease counts on it.
         self._ticks_since_leader = 0
@@ -496,7 +498,9 @@ class Raft:
 
     def _become(self, state: _Following | _Polling | Leadership) -> None:
         self._state = state
-        self.soft_state = self._describe()
+        described = self._describe()
+        if described != self.soft_state:
+            self.soft_state = described
 
     def _describe(self) -> SoftState:
         match self._state:
