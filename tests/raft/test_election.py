@@ -194,3 +194,52 @@ def test_a_time_out_under_the_shortest_is_refused() -> None:
     """Leases rest on the shortest election time-out, so a shorter one is an error."""
     with pytest.raises(ValueError, match="9 ticks"):
         Raft(_A, persisted=Persisted(), settings=SETTINGS, election_timeout_ticks=lambda: 9)
+
+
+def test_votes_of_another_ballot_do_not_count() -> None:
+    """A late vote of an earlier term, a pre-vote or one of a stranger elects nobody."""
+    raft = _node(term=1)
+    for _ in range(TIMEOUT_TICKS):
+        raft.tick()
+    raft.step(_granted(term=2, ballot=Ballot.PRE_VOTE))
+    assert _role(raft) is Role.CANDIDATE
+    for late in (
+        _granted(term=1, ballot=Ballot.ELECTION),
+        _granted(term=2, ballot=Ballot.PRE_VOTE),
+        _granted(term=2, ballot=Ballot.ELECTION, voter=NodeId("z")),
+    ):
+        raft.step(late)
+        assert _role(raft) is Role.CANDIDATE
+    raft.step(_granted(term=2, ballot=Ballot.ELECTION))
+    assert _role(raft) is Role.LEADER
+
+
+def _role(raft: Raft) -> Role:
+    return raft.soft_state.role
+
+
+def _granted(*, term: int, ballot: Ballot, voter: NodeId = _B) -> Vote:
+    return Vote(sender=voter, receiver=_A, term=term, ballot=ballot, granted=True)
+
+
+def test_who_voted_waits_for_the_winner() -> None:
+    """A vote starts the voter's time-out again, so that it doesn't compete (paper §5.2)."""
+    raft = _node(term=1)
+    for _ in range(TIMEOUT_TICKS - ELECTION_TICKS - 1):
+        raft.tick()
+    _ask(raft, term=1, ballot=Ballot.ELECTION)
+    for _ in range(TIMEOUT_TICKS - 1):
+        raft.tick()
+    assert _role(raft) is Role.FOLLOWER
+    raft.tick()
+    assert _role(raft) is Role.PRE_CANDIDATE
+
+
+def test_a_leader_ignores_candidates() -> None:
+    """A leader gives way to a majority that has turned away, not to one candidate."""
+    group = Group("abc")
+    group.elect("a")
+    group.tick("abc", 2 * ELECTION_TICKS)
+    group.cut("ab", "ac", "bc")
+    assert _ask(group["a"], term=9, ballot=Ballot.ELECTION) == []
+    assert group.leaders() == "a"

@@ -216,3 +216,52 @@ def test_nothing_is_ready_when_nothing_happened() -> None:
     group = Group("abc")
     group.elect("a")
     assert [group[name].take_ready() for name in "abc"] == [None] * 3
+
+
+def test_answers_to_an_earlier_term_do_not_count() -> None:
+    """What was acknowledged in another term says nothing about this one's log."""
+    group = Group("abc")
+    group.elect("b")
+    group.elect("a")
+    group.cut("ab", "ac")
+    entry = group["a"].propose(b"x")
+    late = Appended(
+        sender=NodeId("b"),
+        receiver=NodeId("a"),
+        term=entry.term - 1,
+        round=0,
+        match_index=entry.index,
+    )
+    group.deliver(late)
+    assert group.commands("a") == []
+    group.deliver(replace(late, term=entry.term))
+    assert group.commands("a") == [b"x"]
+
+
+def test_a_late_conflict_changes_nothing() -> None:
+    """A conflict about what has matched meanwhile does not stop the pipeline."""
+    group = Group("abc")
+    group.elect("a")
+    group["a"].propose(b"x")
+    group.settle()
+    group.sent.clear()
+    group.deliver(
+        Conflict(
+            sender=NodeId("b"),
+            receiver=NodeId("a"),
+            term=1,
+            round=0,
+            previous_index=1,
+            conflict_term=None,
+            conflict_index=1,
+        )
+    )
+    assert group.sent == []
+
+
+def test_a_conflict_names_the_beginning_of_its_term() -> None:
+    """The follower says where its wrong term begins, so that none of it is tried (§5.3)."""
+    group = Group("abc", disks={"a": _disk(1, 3, 3, 3, 3), "b": _disk(1, 2, 2, 2, 2)})
+    group.elect("a")
+    conflict = next(message for message in group.sent if isinstance(message, Conflict))
+    assert (conflict.conflict_term, conflict.conflict_index) == (2, 2)

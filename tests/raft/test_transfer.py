@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.raft.group import ELECTION_TICKS, Group
 
-from mnc.raft import NodeId, Refusal, RefusedError, TimeoutNow
+from mnc.raft import AddLearner, NodeId, Refusal, RefusedError, TimeoutNow
 
 _A, _B, _C = map(NodeId, "abc")
 
@@ -96,3 +96,17 @@ def test_a_follower_cannot_hand_over() -> None:
     with pytest.raises(RefusedError) as refused:
         group["b"].transfer_leadership(_C)
     assert refused.value.reason is Refusal.NOT_LEADER
+
+
+@pytest.mark.parametrize("name", ["a", "b", "d"])
+def test_a_late_request_to_take_over_is_ignored(name: str) -> None:
+    """Neither the leader, nor a follower in a later term, nor a learner campaigns for it."""
+    group = Group("abc", others="d")
+    group.elect("a")
+    group["a"].change_membership(AddLearner(NodeId("d")))
+    group.settle()
+    term = group["a"].soft_state.term
+    asked = TimeoutNow(sender=_C, receiver=NodeId(name), term=term - (name == "b"))
+    group.deliver(asked)
+    assert group.leaders() == "a"
+    assert group["a"].soft_state.term == term

@@ -421,9 +421,8 @@ class Raft:
 
     def _on_install_snapshot(self, message: InstallSnapshot) -> None:
         snapshot = message.snapshot
-        if self._log.matches(snapshot.index, snapshot.term):
-            self._log.commit(snapshot.index)  # nothing new: what it contains is committed
-        else:
+        # If the log matches there, everything in the snapshot is in it already.
+        if not self._log.matches(snapshot.index, snapshot.term):
             self._log = Log(snapshot, ())
             self._installed = snapshot
         self._acknowledge(message, snapshot.index)
