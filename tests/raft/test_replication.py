@@ -221,6 +221,7 @@ def test_nothing_is_ready_when_nothing_happened() -> None:
 def test_answers_to_an_earlier_term_do_not_count() -> None:
     """What was acknowledged in another term says nothing about this one's log."""
     group = Group("abc")
+    group.elect("a")
     for leader, target in ("ab", "ba"):
         group[leader].transfer_leadership(NodeId(target))
         group.settle()
