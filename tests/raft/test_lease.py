@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.raft.group import ELECTION_TICKS, SETTINGS, Group
 
-from mnc.raft import NodeId, RaftSettings
+from mnc.raft import Conflict, NodeId, RaftSettings
 
 _B = NodeId("b")
 
@@ -64,6 +64,25 @@ def test_a_lease_counts_from_the_sending() -> None:
     assert _has_lease(group, "a")
     group.tick("abc", 2)
     assert not _has_lease(group, "a")
+
+
+@pytest.mark.parametrize("term", [0, 1])
+def test_answers_to_an_earlier_term_give_no_lease(term: int) -> None:
+    """A round is one of its own term: those of other terms count from another election."""
+    group = Group("abc")
+    group.lost = lambda message: message.sender == "a" and bool(group.leaders())
+    group.elect("a")
+    answer = Conflict(
+        sender=_B,
+        receiver=NodeId("a"),
+        term=term,
+        round=0,
+        previous_index=1,
+        conflict_term=None,
+        conflict_index=1,
+    )
+    group.deliver(answer)
+    assert _has_lease(group, "a") == (term == 1)
 
 
 def test_a_leader_that_hands_over_has_no_lease() -> None:

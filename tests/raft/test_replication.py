@@ -267,3 +267,11 @@ def test_a_conflict_names_the_beginning_of_its_term() -> None:
     group.elect("a")
     conflict = next(message for message in group.sent if isinstance(message, Conflict))
     assert (conflict.conflict_term, conflict.conflict_index) == (2, 2)
+
+
+def test_a_leader_goes_back_to_where_it_has_that_term_too() -> None:
+    """The leader's own last entry of the follower's term is tried next (end of §5.3)."""
+    group = Group("abc", disks={"a": _disk(1, 2, 2, 3, 3, 3), "b": _disk(1, 2, 2, 2, 2, 2)})
+    group.elect("a")
+    to_b = [m for m in group.sent if isinstance(m, AppendEntries) and m.receiver == "b"]
+    assert [message.previous_index for message in to_b[:2]] == [6, 3]
