@@ -63,7 +63,8 @@ from mnc.raft.messages import (
     TimeoutNow,
     Vote,
 )
-from mnc.raft.node import FollowerStatus, Raft, Ready
+from mnc.raft.node import Raft
+from mnc.raft.ready import FollowerStatus, Ready
 from mnc.raft.settings import RaftSettings
 from mnc.raft.types import (
     Configuration,
