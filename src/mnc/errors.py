@@ -13,6 +13,7 @@ __all__ = [
     "CheckpointError",
     "CheckpointRefusedError",
     "CheckpointUnavailableError",
+    "ClusterError",
     "ConfigError",
     "DuplicateInBatchError",
     "EventTooLargeError",
@@ -79,6 +80,13 @@ class ConfigError(MncError):
     def __init__(self, setting: str, problem: str, *, remedy: str = "") -> None:
         super().__init__(f"{setting}: {problem}", remedy=remedy)
         self.setting = setting
+
+
+class ClusterError(MncError):
+    """This instance's Raft state can't be read or stored: it must not vote any more."""
+
+    recovery = Recovery.STOP
+    kind = "cluster"
 
 
 class SourceError(MncError):

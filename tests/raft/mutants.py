@@ -1,0 +1,123 @@
+"""Ways to get Raft wrong, one rule left out in each. What checks the core has to find them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mnc.raft import AppendEntries, Entry, InstallSnapshot, Raft, RaftSettings, Ready
+from mnc.raft.leader import Leadership
+from mnc.raft.log import Log
+from mnc.raft.progress import NO_ROUND
+
+__all__ = ["MUTANTS", "Mutant"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """A part of the core and what replaces it."""
+
+    owner: type
+    attribute: str
+    replacement: object
+
+
+def _yes(*_: object) -> bool:
+    return True
+
+
+def _no(*_: object) -> bool:
+    return False
+
+
+_take_ready = Raft.take_ready
+_init = Raft.__init__
+
+
+def _send_first(raft: Raft) -> Ready | None:
+    """Return the messages first, and what they rest on in the next Ready."""
+    held = vars(raft).pop("held", None)
+    if isinstance(held, Ready):
+        raft._is_handling = True
+        return held
+    ready = _take_ready(raft)
+    if ready is None or not ready.messages:
+        return ready
+    vars(raft)["held"] = replace(ready, messages=())
+    return replace(ready, hard_state=None, snapshot=None, entries=(), committed=())
+
+
+def _forget_the_leader(raft: Raft, *arguments: Any, **named: Any) -> None:
+    _init(raft, *arguments, **named)
+    raft._ticks_since_leader = 1_000_000
+
+
+def _lease_from_election(leadership: Leadership) -> bool:
+    since = max(0, leadership._quorum_round())
+    return leadership._now - since < leadership._settings.lease_ticks and not (
+        leadership.transfer is not None and leadership.transfer.asked
+    )
+
+
+def _lease_while_handing_over(leadership: Leadership) -> bool:
+    round_ = leadership._quorum_round()
+    return round_ != NO_ROUND and leadership._now - round_ < leadership._settings.lease_ticks
+
+
+def _truncate_always(log: Log, entries: tuple[Entry, ...]) -> None:
+    entries = tuple(entry for entry in entries if entry.index > log.snapshot.index)
+    if entries:
+        if entries[0].index <= log.last_index:
+            log._truncate(entries[0].index)
+        log._extend(entries)
+
+
+_acknowledge = Raft._acknowledge
+
+
+def _acknowledge_all(
+    raft: Raft, message: AppendEntries | InstallSnapshot, _match_index: int
+) -> None:
+    _acknowledge(raft, message, raft.last_index)
+
+
+def _end_transfer_in_the_same_term(_raft: Raft, leadership: Leadership) -> None:
+    leadership.transfer = None
+
+
+MUTANTS: Mapping[str, Mutant] = {
+    "votes twice": Mutant(owner=Raft, attribute="_vote_is_free_for", replacement=_yes),
+    "votes for shorter logs": Mutant(owner=Raft, attribute="_log_allows", replacement=_yes),
+    "sends before the sync": Mutant(owner=Raft, attribute="take_ready", replacement=_send_first),
+    "commits old terms": Mutant(owner=Leadership, attribute="_may_commit", replacement=_yes),
+    "ignores no candidate": Mutant(owner=Raft, attribute="_is_loyal", replacement=_no),
+    "forgets the leader in a crash": Mutant(
+        owner=Raft, attribute="__init__", replacement=_forget_the_leader
+    ),
+    "counts the lease from the election": Mutant(
+        owner=Leadership, attribute="lease_is_valid", replacement=property(_lease_from_election)
+    ),
+    "keeps the lease while handing over": Mutant(
+        owner=Leadership,
+        attribute="lease_is_valid",
+        replacement=property(_lease_while_handing_over),
+    ),
+    "keeps its term after a failed transfer": Mutant(
+        owner=Raft, attribute="_end_transfer", replacement=_end_transfer_in_the_same_term
+    ),
+    "ignores the drift of clocks": Mutant(
+        owner=RaftSettings,
+        attribute="lease_ticks",
+        replacement=property(lambda settings: settings.min_election_ticks),
+    ),
+    "replaces entries that match": Mutant(
+        owner=Log, attribute="accept", replacement=_truncate_always
+    ),
+    "acknowledges what it was not sent": Mutant(
+        owner=Raft, attribute="_acknowledge", replacement=_acknowledge_all
+    ),
+    "changes members before its term is committed": Mutant(
+        owner=Leadership, attribute="_has_committed", replacement=_yes
+    ),
+}
