@@ -83,10 +83,10 @@ class Deployment:
         """The database, to write to by hand."""
         return self.client[self.database]
 
-    def start(self) -> ConnectorProcess:
-        """Start a connector."""
+    def start(self, **settings: str) -> ConnectorProcess:
+        """Start a connector; `settings` are its own, by their names."""
         connector = ConnectorProcess(
-            self._settings,
+            {**self._settings, **settings},
             log_path=self._folder / f"{self.database}-{len(self._connectors)}.log",
         )
         self._connectors.append(connector)

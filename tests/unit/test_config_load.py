@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnc.config import Settings, load_settings, near_misses, require_single_instance
+from mnc.config import Settings, load_settings, near_misses
 from mnc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -322,14 +322,6 @@ def test_settings_are_frozen() -> None:
         settings.http_port = 1
 
 
-def test_a_cluster_is_refused_in_this_release() -> None:
-    """RAFT_CLUSTER_SIZE other than 1 ends with an error that says what to set."""
-    require_single_instance(load_settings(_ENOUGH | {"RAFT_CLUSTER_SIZE": "1"}))
-    with pytest.raises(ConfigError, match="single instance; set RAFT_CLUSTER_SIZE=1") as caught:
-        require_single_instance(load_settings(_ENOUGH))
-    assert caught.value.setting == "RAFT_CLUSTER_SIZE"
-
-
 def test_a_misspelt_variable_is_noticed() -> None:
     """A variable close to a setting's name, with a prefix of ours, is reported with that name."""
     assert near_misses(
@@ -348,12 +340,11 @@ def test_a_misspelt_variable_is_noticed() -> None:
         _ENOUGH,
         {"MONGO_URI_FILE": "x", "MNC_CONFIG": "x"},
         {"HTTP_PROXY": "x", "NATS_PORT": "x", "MNC_VENV": "x"},
-        {"RAFT_CLUSTER_NAME": "x", "RAFT_LOG_PATH": "x"},
         {"NATS_STREAM_NAME": "x", "NATS_STREAM": "x"},
     ],
 )
 def test_other_variables_are_no_near_misses(environ: dict[str, str]) -> None:
-    """Settings, the cluster's names, and variables that only share a prefix are left alone."""
+    """Settings, and variables that only share a prefix are left alone."""
     assert near_misses(environ) == {}
 
 

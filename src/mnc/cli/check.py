@@ -12,7 +12,7 @@ import trio
 from rich.console import Console
 
 from mnc.cli.settings import SettingsCommand
-from mnc.config import Settings, load_settings, near_misses, require_single_instance
+from mnc.config import Settings, load_settings, near_misses
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.inspect import inspect_mongo
 from mnc.drivers.nats.inspect import inspect_nats
@@ -57,7 +57,6 @@ def check(timeout_s: float, *, as_json: bool) -> int:
     wrong setting, which is 2.
     """
     settings = load_settings(os.environ)
-    require_single_instance(settings)
     configure_logging("error", "auto")  # what the clients have to say is among the findings
     findings = [
         *settings_findings(settings, near_misses(os.environ)),

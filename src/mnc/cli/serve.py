@@ -11,7 +11,7 @@ import trio
 from mnc.allocator import bound_allocator
 from mnc.cli.settings import SettingsCommand
 from mnc.cli.signals import shut_down_on_signals
-from mnc.config import Settings, load_settings, near_misses, require_single_instance
+from mnc.config import Settings, load_settings, near_misses
 from mnc.service import run_service
 from mnc.telemetry.logging import configure_logging
 
@@ -29,7 +29,6 @@ def serve() -> None:
     """
     bound_allocator()
     settings = load_settings(os.environ)
-    require_single_instance(settings)
     configure_logging(settings.log_level, settings.log_format)
     for name, meant in near_misses(os.environ).items():
         structlog.get_logger().warning("settings.unknown_variable", found=name, meant=meant)

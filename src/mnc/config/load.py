@@ -21,7 +21,7 @@ from mnc.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["load_settings", "near_misses", "require_single_instance"]
+__all__ = ["load_settings", "near_misses"]
 
 _CONFIG = "MNC_CONFIG"
 _ROWS = {row.field: row for row in setting_rows()}
@@ -29,8 +29,6 @@ _SHOWN_MAX_CHARS = 80
 
 # Variables that begin like these are probably meant for mnc.
 _PREFIXES = ("MONGO_", "NATS_", "RAFT_", "HTTP_", "PUBLISH_", "MNC_")
-# Names of the cluster's settings, which a single instance has no use for.
-_UNUSED = frozenset({"RAFT_CLUSTER_NAME", "RAFT_LOG_PATH"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +53,6 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     raise ConfigError(name, "\n".join([problem, *(f"{name}: {text}" for name, text in others)]))
 
 
-def require_single_instance(settings: Settings) -> None:
-    """Raise ConfigError unless a single instance is asked for: this release has no cluster."""
-    if settings.raft_cluster_size != 1:
-        raise ConfigError(
-            "RAFT_CLUSTER_SIZE",
-            f"found {settings.raft_cluster_size}, but this release runs a single instance",
-            remedy="set RAFT_CLUSTER_SIZE=1",
-        )
-
-
 def near_misses(environ: Mapping[str, str]) -> dict[str, str]:
     """Find the variables that look like a misspelt setting; return the setting meant for each.
 
@@ -74,7 +62,7 @@ def near_misses(environ: Mapping[str, str]) -> dict[str, str]:
     known |= {f"{row.name}_FILE" for row in _ROWS.values() if row.is_secret}
     unset = known - environ.keys()
     misses = {}
-    for name in environ.keys() - known - _UNUSED:
+    for name in environ.keys() - known:
         if name.startswith(_PREFIXES) and (meant := get_close_matches(name, unset, 1, 0.8)):
             misses[name] = meant[0]
     return dict(sorted(misses.items()))

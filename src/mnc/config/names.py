@@ -6,9 +6,17 @@ Each check raises ValueError with a problem that a user can act on; the rules ar
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
-__all__ = ["check_collection", "check_database", "check_stream", "check_unique"]
+__all__ = [
+    "check_cluster",
+    "check_collection",
+    "check_database",
+    "check_node_name",
+    "check_stream",
+    "check_unique",
+]
 
 _DATABASE_FORBIDS = frozenset('/\\. "$\0')
 _DATABASE_MAX_BYTES = 63
@@ -17,6 +25,9 @@ _INTERNAL_DATABASES = frozenset({"admin", "config", "local"})
 
 _STREAM_FORBIDS = frozenset(" .*>/\\")
 _STREAM_MAX_BYTES = 255
+
+_CLUSTER = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NODE_NAME_MAX = 255
 
 
 def check_database(name: str) -> str:
@@ -60,6 +71,20 @@ def check_stream(name: str) -> str:
         raise ValueError("it is empty or has a character that a stream's name may not have")
     if len(name.encode()) > _STREAM_MAX_BYTES:
         raise ValueError(f"it is longer than {_STREAM_MAX_BYTES} bytes")
+    return name
+
+
+def check_cluster(name: str) -> str:
+    """Return a cluster's name if it can be a token of NATS subjects; raise ValueError if not."""
+    if not _CLUSTER.fullmatch(name):
+        raise ValueError("it is empty, longer than 64 or has another character")
+    return name
+
+
+def check_node_name(name: str) -> str:
+    """Return an instance's name if it can be shown in one line; raise ValueError if not."""
+    if not name.isprintable() or len(name) > _NODE_NAME_MAX:
+        raise ValueError("it is too long or has a character that can't be shown")
     return name
 
 

@@ -6,6 +6,7 @@ The messages about wrong settings, `mnc serve --help` and docs/settings.md are m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import (
@@ -18,12 +19,19 @@ from pydantic import (
 )
 
 from mnc.config.fields import Allowed
-from mnc.config.names import check_collection, check_stream, check_unique
+from mnc.config.names import (
+    check_cluster,
+    check_collection,
+    check_node_name,
+    check_stream,
+    check_unique,
+)
 from mnc.config.security import NatsSecurity, login_setting
 from mnc.config.uris import mongo_database, nats_servers, split_nats_login
 from mnc.model import Operation
 
 __all__ = [
+    "AssignmentPolicy",
     "LogFormat",
     "LogLevel",
     "OversizePolicy",
@@ -37,6 +45,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
 OversizePolicy = Literal["objectstore", "deadletter", "stop"]
 PoisonPolicy = Literal["deadletter", "stop"]
+AssignmentPolicy = Literal["spread", "leader"]
 
 _MIB = 1024 * 1024
 
@@ -97,9 +106,35 @@ class Settings(NatsSecurity):
     ] = "cs"
     raft_cluster_size: Annotated[
         int,
-        Field(ge=1, le=9, description="How many instances share the work; this release runs 1."),
-        Allowed("a number from 1 to 9"),
+        Field(ge=1, le=9, description="How many instances elect who works; 1 works alone."),
+        Allowed("a number from 1 to 9; odd ones are best"),
     ] = 3
+    raft_cluster_name: Annotated[
+        str,
+        Field(description="What the instances of one cluster have in common, and no other has."),
+        Allowed("letters, digits, - and _, up to 64 of them"),
+    ] = "connector"
+    raft_node_name: Annotated[
+        str | None,
+        Field(description="What people call this instance; unset: the host's name and HTTP_PORT."),
+        Allowed("up to 255 printable characters; no two instances of a cluster have the same"),
+    ] = None
+    raft_log_path: Annotated[
+        Path | None,
+        Field(description="This instance's own folder; unset: mnc-raft/HTTP_PORT."),
+        Allowed("a folder on a disk that survives restarts; it is made if it is missing"),
+    ] = None
+    raft_assignment: Annotated[
+        AssignmentPolicy,
+        _AnyCase,
+        Field(description="Whether the collections are spread over the instances."),
+        Allowed("spread, or leader: the elected instance has them all"),
+    ] = "spread"
+    raft_election_timeout_s: Annotated[
+        float,
+        Field(ge=0.2, le=30, description="How long an instance may be silent."),
+        Allowed("seconds, from 0.2 to 30; the same on all instances"),
+    ] = 0.5
     http_host: Annotated[
         str,
         Field(min_length=1, description="The address that the HTTP server listens on."),
@@ -216,6 +251,16 @@ class Settings(NatsSecurity):
     @classmethod
     def _is_a_stream(cls, name: str) -> str:
         return check_stream(name)
+
+    @field_validator("raft_cluster_name")
+    @classmethod
+    def _is_a_cluster(cls, name: str) -> str:
+        return check_cluster(name)
+
+    @field_validator("raft_node_name")
+    @classmethod
+    def _is_a_node(cls, name: str | None) -> str | None:
+        return name and check_node_name(name)
 
 
 def _database(info: ValidationInfo) -> str:

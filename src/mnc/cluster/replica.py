@@ -1,0 +1,455 @@
+"""This instance's part in one group: Raft driven by time, messages and a disk.
+
+Theory of operation. Whatever happens is given to the Raft core at once, by `hear`, by the clock and
+by the pending commands; one task then stores, sends and applies what the core hands out, and does a
+leader's duties. Commands are declared, not sent: `_pending` says which ones the state lacks, and
+they are proposed again and again until it has them.
+
+Silence is counted in turns of the clock's task, not in time: what others sent while this process
+stood still lies in the inbox when it goes on, and is read before the next turn.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from mnc.cluster.membership import Follower, next_change
+from mnc.cluster.messages import ClusterMessage, GroupId, Hello, Probe, Propose
+from mnc.cluster.placement import OnLeader, Spread, place
+from mnc.cluster.ports import Storage, Transport
+from mnc.cluster.state import (
+    Command,
+    Join,
+    Leave,
+    Release,
+    apply,
+    decode_command,
+    decode_state,
+    encode_command,
+    encode_state,
+    initial_state,
+)
+from mnc.cluster.view import ClusterView
+from mnc.config import AssignmentPolicy
+from mnc.errors import ClusterError
+from mnc.model import Epoch
+from mnc.raft import NodeId, Raft, RaftSettings, Ready, RefusedError, Role
+
+__all__ = ["Instance", "Pace", "Replica"]
+
+_PATIENCE_TURNS = 3
+"""A leader that was not heard for so long is probed: one and a half heartbeats."""
+
+_REPEAT_TURNS = 4
+"""A command without effect is proposed again after this: it, or its entry, was lost."""
+
+_GREETING_TURNS = 40
+"""A Hello that is older than this counts for nothing."""
+
+_COMPACT_AFTER = 256
+"""Entries of the log that are kept before a snapshot takes their place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """This process, as the other members know it."""
+
+    name: str
+    """What a person calls it."""
+    incarnation: str
+    """A name of this process's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast a group beats."""
+
+    tick_s: float
+    raft: RaftSettings
+
+    @classmethod
+    def of(cls, election_timeout_s: float) -> Pace:
+        """Return the pace at which a silent leader is missed after so many seconds."""
+        raft = RaftSettings(heartbeat_ticks=2, min_election_ticks=10)
+        return cls(tick_s=election_timeout_s / raft.min_election_ticks, raft=raft)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Greeting:
+    """A Hello that was heard."""
+
+    name: str
+    turn: int
+
+
+class Replica:
+    """One member of one group.
+
+    Invariants: what is sent and applied is on the disk. `state` is the same on every member that
+    has applied as much.
+    """
+
+    def __init__(
+        self,
+        *,
+        instance: Instance,
+        group: GroupId,
+        size: int,
+        collections: AbstractSet[str],
+        assignment: AssignmentPolicy,
+        pace: Pace,
+        storage: Storage,
+        transport: Transport,
+        changed: Callable[[], None],
+        rng: random.Random,
+    ) -> None:
+        """Start from what is on the disk. Raises ClusterError when that can't be trusted.
+
+        `changed` is called after every step that may have changed the view.
+        """
+        self.group = group
+        self.node = storage.node
+        self._instance = instance
+        self._size = size
+        self._collections = collections
+        self._assignment = assignment
+        self._pace = pace
+        self._storage = storage
+        self._transport = transport
+        self._on_change = changed
+        self._log = structlog.get_logger()
+        self._disk = trio.CapacityLimiter(1)
+        persisted = storage.load()
+        shortest = pace.raft.min_election_ticks
+        self._raft = Raft(
+            self.node,
+            persisted=persisted,
+            settings=pace.raft,
+            election_timeout_ticks=lambda: rng.randint(shortest, 2 * shortest),
+        )
+        data = persisted.snapshot.data
+        self.state = decode_state(data) if data else initial_state(0)
+        self._applied_term = persisted.snapshot.term
+        self._started_at = trio.current_time()
+        self._ticked_at = self._started_at
+        self.led_at = self._started_at
+        """When a leader was known last, on trio's clock."""
+        self._turn = 0
+        self._heard_turn: dict[NodeId, int] = {}
+        self._gone: set[NodeId] = set()
+        self._leader: NodeId | None = None
+        self._last_leader: NodeId | None = None
+        self._greetings: dict[NodeId, _Greeting] = {}
+        self._leaving = False
+        self._released: dict[str, Epoch] = {}
+        self._proposed: dict[Command, int] = {}
+        self._placed: tuple[int, int] | None = None
+        self._work = trio.Event()
+
+    # --- what others ask ---------------------------------------------------------------------
+
+    @property
+    def view(self) -> ClusterView:
+        """What this member knows."""
+        return ClusterView(
+            node=self.node,
+            group=self.group,
+            soft_state=self._raft.soft_state,
+            commit_index=self._raft.commit_index,
+            configuration=self._raft.configuration,
+            state=self.state,
+        )
+
+    @property
+    def owned(self) -> Mapping[str, Epoch]:
+        """The collections that this instance should be working on, with their epochs."""
+        if not self._has_joined:
+            return {}
+        return {
+            name: share.epoch
+            for name, share in self.state.shares.items()
+            if share.owner == self.node and share.heir is None
+        }
+
+    @property
+    def last_entry(self) -> tuple[int, int]:
+        """The term and the index of the last entry of the log."""
+        return self._raft.last_term, self._raft.last_index
+
+    def release(self, collection: str, epoch: Epoch) -> None:
+        """Note that a collection of this instance is drained."""
+        self._released[collection] = epoch
+        self._wake()
+
+    def leave(self) -> None:
+        """Ask for no more work, from now on."""
+        self._leaving = True
+        self._wake()
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the group knows that this instance has no work any more."""
+        owns = any(share.owner == self.node for share in self.state.shares.values())
+        return not self._has_joined and not owns
+
+    def resign(self) -> bool:
+        """Hand the leadership to who has most of the log; return whether it still is here."""
+        if self._raft.soft_state.role is not Role.LEADER:
+            return False
+        matches = {
+            node: follower.match_index
+            for node, follower in self._raft.followers.items()
+            if node in self._raft.configuration.voters and self._answers(node)
+        }
+        if not matches:
+            return False  # there is nobody to hand it to
+        try:
+            self._raft.transfer_leadership(max(sorted(matches), key=matches.__getitem__))
+        except RefusedError:
+            return True  # under way
+        self._wake()
+        return True
+
+    # --- what happens ------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Take part, until cancelled.
+
+        Raises ClusterError when the disk fails, or an entry of the log can't be read: this instance
+        must not vote any more.
+
+        Cancellation: what was going to be stored or sent may be.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_time)
+            while True:
+                self._work = trio.Event()  # what happens from here on is looked at again
+                while (ready := self._raft.take_ready()) is not None:
+                    await self._handle(ready)
+                self._note_leader()
+                self._lead()
+                await self._propose_pending()
+                self._on_change()
+                await self._work.wait()
+
+    def hear(self, message: ClusterMessage) -> None:
+        """Take a message of this group, or of an instance without one."""
+        self._catch_up()
+        self._heard_turn[message.sender] = self._turn
+        self._gone.discard(message.sender)
+        match message:
+            case Hello():
+                greeting = _Greeting(name=message.name, turn=self._turn)
+                self._greetings[message.sender] = greeting
+            case Propose(command=command):
+                self._propose(command)
+            case Probe():
+                pass  # the broker has answered it
+            case _:
+                self._raft.step(message)
+        self._wake()
+
+    def miss(self, node: NodeId) -> None:
+        """Hear from the broker that a node's process is gone."""
+        self._catch_up()
+        if node in self._raft.configuration.members and node not in self._gone:
+            self._gone.add(node)
+            self._log.warning("cluster.member_gone", node=node, name=self._name_of(node))
+        self._raft.leader_is_gone(node)
+        self._wake()
+
+    async def _keep_time(self) -> None:
+        while True:
+            await trio.sleep_until(self._ticked_at + self._pace.tick_s)
+            self._turn += 1
+            self._catch_up()
+            leader = self._raft.soft_state.leader
+            if leader is not None:
+                self.led_at = trio.current_time()
+            if leader not in (None, self.node) and self._silent_turns(leader) >= _PATIENCE_TURNS:
+                probe = Probe(sender=self.node, receiver=leader)
+                await self._transport.send([probe], group=self.group)
+            self._wake()
+
+    def _catch_up(self) -> None:
+        """Count the ticks that are due, before anything else happens."""
+        now = trio.current_time()
+        while self._ticked_at + self._pace.tick_s <= now:
+            self._ticked_at += self._pace.tick_s
+            self._raft.tick()
+
+    def _wake(self) -> None:
+        self._work.set()
+
+    # --- what the core hands out -------------------------------------------------------------
+
+    async def _handle(self, ready: Ready) -> None:
+        """Store, send, apply: in this order."""
+        if ready.hard_state or ready.snapshot or ready.entries:
+            await self._store(lambda: self._storage.save(ready))
+        if ready.messages:
+            await self._transport.send(ready.messages, group=self.group)
+        if ready.snapshot is not None:
+            self.state = decode_state(ready.snapshot.data)
+            self._applied_term = ready.snapshot.term
+        for entry in ready.committed:
+            if isinstance(entry.payload, bytes):
+                self.state = apply(self.state, decode_command(entry.payload))
+            self._applied_term = entry.term
+        self._raft.advance()
+        if self._raft.applied_index - self._raft.snapshot.index >= _COMPACT_AFTER:
+            snapshot = self._raft.compact(self._raft.applied_index, encode_state(self.state))
+            await self._store(lambda: self._storage.compact(snapshot))
+
+    async def _store(self, write: Callable[[], None]) -> None:
+        await trio.to_thread.run_sync(write, limiter=self._disk)
+
+    # --- commands ----------------------------------------------------------------------------
+
+    @property
+    def _has_joined(self) -> bool:
+        member = self.state.members.get(self.node)
+        return member is not None and member.incarnation == self._instance.incarnation
+
+    def _pending(self) -> Iterator[Command]:
+        """Yield what this instance has to tell the group, and the state doesn't show yet."""
+        if self._leaving and self._has_joined:
+            yield Leave(node=self.node, incarnation=self._instance.incarnation)
+        elif not self._leaving and not self._has_joined:
+            yield Join(
+                node=self.node, name=self._instance.name, incarnation=self._instance.incarnation
+            )
+        for name, epoch in self._released.items():
+            share = self.state.shares.get(name)
+            if share is not None and (share.owner, share.epoch) == (self.node, epoch):
+                yield Release(collection=name, node=self.node, epoch=epoch)
+
+    async def _propose_pending(self) -> None:
+        leader = self._raft.soft_state.leader
+        if leader is None:
+            self._proposed.clear()
+            return
+        pending = list(self._pending())
+        self._proposed = {
+            command: turn for command, turn in self._proposed.items() if command in pending
+        }
+        asked: list[Propose] = []
+        for command in pending:
+            if self._turn - self._proposed.get(command, -_REPEAT_TURNS) < _REPEAT_TURNS:
+                continue
+            self._proposed[command] = self._turn
+            encoded = encode_command(command)
+            if leader == self.node:
+                self._propose(encoded)
+            else:
+                asked.append(Propose(sender=self.node, receiver=leader, command=encoded))
+        if asked:
+            await self._transport.send(asked, group=self.group)
+
+    def _propose(self, command: bytes) -> None:
+        """Append a command if this is the leader; who wants it asks again otherwise."""
+        try:
+            decode_command(command)
+            self._raft.propose(command)
+        except (ClusterError, RefusedError):
+            return
+
+    # --- a leader's duties -------------------------------------------------------------------
+
+    def _lead(self) -> None:
+        soft = self._raft.soft_state
+        if soft.role is not Role.LEADER or self._applied_term != soft.term:
+            return  # only what this term has committed says how things are now
+        self._change_members()
+        self._place()
+
+    def _change_members(self) -> None:
+        raft = self._raft
+        self._greetings = {
+            node: greeting
+            for node, greeting in self._greetings.items()
+            if self._turn - greeting.turn < _GREETING_TURNS
+        }
+        change = next_change(
+            raft.configuration,
+            size=self._size,
+            node=self.node,
+            followers={
+                node: Follower(
+                    silent_s=self._silent_turns(node) * self._pace.tick_s,
+                    is_caught_up=follower.match_index >= raft.commit_index,
+                )
+                for node, follower in raft.followers.items()
+            },
+            greeting={node: greeting.name for node, greeting in self._greetings.items()},
+            names={node: member.name for node, member in self.state.members.items()},
+            answers_within_s=self._pace.raft.min_election_ticks * self._pace.tick_s,
+        )
+        if change is None:
+            return
+        try:
+            raft.change_membership(change)
+        except RefusedError:
+            return  # until the last change is committed
+        self._log.info("cluster.membership_changed", change=str(change))
+        self._wake()
+
+    def _place(self) -> None:
+        term = self._raft.soft_state.term
+        if self._placed == (term, self.state.revision):
+            return  # proposed already; in this term it will be committed, or passed over
+        assign = place(
+            self.state,
+            collections=self._collections,
+            live={node for node in self._raft.configuration.voters if self._answers(node)},
+            policy=Spread() if self._assignment == "spread" else OnLeader(self.node),
+        )
+        if assign is None:
+            return
+        try:
+            self._raft.propose(encode_command(assign))
+        except RefusedError:
+            return
+        self._placed = (term, self.state.revision)
+        self._wake()
+
+    def _answers(self, node: NodeId) -> bool:
+        if node == self.node:
+            return True
+        return self._silent_turns(node) < self._pace.raft.min_election_ticks
+
+    def _silent_turns(self, node: NodeId) -> int:
+        """Return for how many turns a node has not been heard; many if its process is gone."""
+        turns = self._turn - self._heard_turn.get(node, self._turn)
+        return max(turns, self._pace.raft.min_election_ticks) if node in self._gone else turns
+
+    def _note_leader(self) -> None:
+        """Begin to count silence when this instance is elected.
+
+        Whoever was not heard before has the time of a follower to answer, except the leader that
+        this instance waited for in vain.
+        """
+        leader = self._raft.soft_state.leader
+        if leader == self._leader:
+            return
+        if leader is not None:
+            self._log.info(
+                "cluster.leader_elected",
+                leader=leader,
+                name=self._name_of(leader),
+                term=self._raft.soft_state.term,
+            )
+        if leader == self.node:
+            for node in self._raft.configuration.members - {self._last_leader}:
+                self._heard_turn[node] = self._turn
+        self._last_leader, self._leader = leader or self._last_leader, leader
+
+    def _name_of(self, node: NodeId) -> str | None:
+        member = self.state.members.get(node)
+        return member.name if member else None
