@@ -43,7 +43,8 @@ _VERSION: Final = 1
 _EPOCHS_PER_GENERATION: Final = 1 << 32
 """More than are handed out before a group is replaced, so that epochs rise over generations."""
 
-_T = TypeVar("_T")
+_K = TypeVar("_K", bound=str)
+_V = TypeVar("_V")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +190,7 @@ def _released(state: ClusterState, command: Release) -> ClusterState:
     share = state.shares.get(command.collection)
     if share is None or (share.owner, share.epoch) != (command.node, command.epoch):
         return state
-    if share.heir in state.members and share.heir is not None:
+    if share.heir is not None and share.heir in state.members:
         return _granted(state, {command.collection: share.heir})
     return replace(state, shares=_without(state.shares, frozenset({command.collection})))
 
@@ -204,10 +205,7 @@ def _granted(state: ClusterState, owners: Mapping[str, NodeId]) -> ClusterState:
     return replace(state, next_epoch=epochs.stop, shares={**state.shares, **shares})
 
 
-_K = TypeVar("_K", bound=str)
-
-
-def _without(mapping: Mapping[_K, _T], keys: frozenset[_K]) -> dict[_K, _T]:
+def _without(mapping: Mapping[_K, _V], keys: frozenset[_K]) -> dict[_K, _V]:
     return {key: value for key, value in mapping.items() if key not in keys}
 
 
