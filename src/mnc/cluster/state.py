@@ -86,6 +86,11 @@ class ClusterState:
     shares: Mapping[str, Share] = field(default_factory=dict)
     """By collection. One that isn't here has no owner."""
 
+    @property
+    def generation(self) -> int:
+        """The generation of the group whose state this is."""
+        return self.next_epoch // _EPOCHS_PER_GENERATION
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Join:
@@ -141,12 +146,12 @@ def initial_state(generation: int) -> ClusterState:
 
 
 def carried_over(state: ClusterState, generation: int) -> ClusterState:
-    """Return what a group of this generation begins with after one that ended in `state`.
+    """Return what a group of a later generation begins with after one that ended in `state`.
 
     Everybody keeps what they own, in a new epoch: the old group may have gone on a little.
     """
     granted = {name: share.owner for name, share in state.shares.items()}
-    first = max(state.next_epoch, generation * _EPOCHS_PER_GENERATION)
+    first = generation * _EPOCHS_PER_GENERATION
     return _granted(replace(state, next_epoch=first, shares={}), granted)
 
 
