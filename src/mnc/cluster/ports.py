@@ -11,6 +11,7 @@ from typing import Protocol
 
 import trio
 
+from mnc.cluster.formation import Founding
 from mnc.cluster.messages import ClusterMessage, GroupId
 from mnc.raft import NodeId, Persisted, Ready, Snapshot
 
@@ -102,26 +103,13 @@ class Transport(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Founding:
-    """How a cluster's newest group began. There is one at a time, with the highest generation."""
-
-    group: GroupId
-    generation: int
-    """1 for the first group, and one more for each that replaced a group which had lost its
-    majority for good."""
-    voters: frozenset[NodeId]
-    state: bytes
-    """What the group's replicated state began with."""
-
-
 class FoundingRegister(Protocol):
     """One place for all instances, in which a group is founded once."""
 
     async def read(self) -> Founding | None:
-        """Return the newest founding, or None.
+        """Return the newest founding, or None: never an older one than anybody has been given.
 
-        Raises CheckpointError.
+        Whoever went back to an older group could vote twice in it. Raises CheckpointError.
         """
         ...
 
