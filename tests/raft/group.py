@@ -53,11 +53,11 @@ class Group:
         settings: RaftSettings = SETTINGS,
     ) -> None:
         self._settings = settings
-        first = bootstrap(ids(voters))
+        first = bootstrap(ids(voters), Oracle.state(1))
         self._disks = {name: SimulatedDisk(first) for name in voters}
         self._disks |= {name: SimulatedDisk(Persisted()) for name in others}
         self._disks |= {name: SimulatedDisk(persisted) for name, persisted in (disks or {}).items()}
-        self._oracle = Oracle()
+        self._oracle = Oracle(first.snapshot)
         self._leaders: set[Raft] = set()
         self.applied: dict[str, list[Entry]] = {name: [] for name in self._disks}
         self.restored: dict[str, bytes] = {}

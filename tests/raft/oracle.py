@@ -22,13 +22,14 @@ class Oracle:
 
     __slots__ = ("_committed", "_leaders", "_seen")
 
-    def __init__(self) -> None:
+    def __init__(self, founding: Snapshot) -> None:
         self._leaders: dict[int, NodeId] = {}
         """Who was elected in each term."""
         self._seen: dict[tuple[int, int], tuple[int | None, Payload]] = {}
         """By index and term: the term of the entry before, and the payload."""
-        self._committed: list[tuple[Entry, int]] = []
-        """Each with the term of the node that was first to apply it."""
+        founded = Entry(index=1, term=1, payload=founding.configuration)
+        self._committed: list[tuple[Entry, int]] = [(founded, 1)]
+        """Each with the term of the node that was first to apply it, after the founding."""
 
     def committed_at(self, index: int) -> Entry:
         """Return a committed entry."""
@@ -109,8 +110,9 @@ class Oracle:
         ):
             raise BrokenInvariantError(f"{node} restores a wrong snapshot {snapshot.index}")
 
-    def state(self, index: int) -> bytes:
-        """Return what the application's state is after an entry."""
+    @staticmethod
+    def state(index: int) -> bytes:
+        """Return what the application's state is after an entry; after the first, the initial."""
         return b"%d" % index if index else b""
 
     def leases(self, leaders: Sequence[Raft]) -> None:

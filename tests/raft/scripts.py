@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from tests.raft.group import ELECTION_TICKS, SETTINGS, TIMEOUT_TICKS, Group, ids
+from tests.raft.oracle import Oracle
 
 from mnc.raft import (
     AppendEntries,
@@ -29,15 +30,16 @@ __all__ = ["SCRIPTS"]
 
 def figure_8() -> None:
     """Replace an entry of an old term that a majority has (paper, figure 8)."""
-    snapshot: Snapshot = bootstrap(ids("abcde")).snapshot
+    snapshot: Snapshot = bootstrap(ids("abcde"), Oracle.state(1)).snapshot
 
     def disk(term: int, *terms: int) -> Persisted:
+        """Store the paper's terms and indices, each one more: the first ones are the founding's."""
         return Persisted(
-            hard_state=HardState(term=term),
+            hard_state=HardState(term=term + 1),
             snapshot=snapshot,
             entries=tuple(
-                Entry(index=index, term=entry_term, payload=b"%d" % entry_term)
-                for index, entry_term in enumerate(terms, 1)
+                Entry(index=index, term=entry_term + 1, payload=b"%d" % entry_term)
+                for index, entry_term in enumerate(terms, 2)
             ),
         )
 
@@ -52,17 +54,18 @@ def figure_8() -> None:
         },
         settings=replace(SETTINGS, max_entries_per_append=1),
     )
-    # (c): a leads term 4, and brings its entry of term 2 to c, but nothing of term 4 to anybody.
+    # (c): a leads the paper's term 4. It brings its entry of term 2 to c, but nothing of term 4 to
+    # anybody.
     group.lost = lambda message: (
         message.receiver in ids("de")
         or message.sender in ids("de")
         or (
-            isinstance(message, AppendEntries) and any(entry.term == 4 for entry in message.entries)
+            isinstance(message, AppendEntries) and any(entry.term == 5 for entry in message.entries)
         )
     )
     group.elect("a")
     group.tick("abc", 4)
-    # (d): e is elected by b, c and d, once it knows that term 4 has passed, and replaces it.
+    # (d): e is elected by b, c and d, once it knows that this term has passed, and replaces it.
     group.cut("ab", "ac", "ad", "ae")
     group.elect("e")
     group.elect("e")
@@ -123,7 +126,7 @@ def two_changes_of_one_configuration() -> None:
     group.settle()
     # a needs only c, which knows nothing of b's entries.
     group.cut("ab", "ad", "bc", "cd")
-    group.elect("a")  # only learns from c that term 2 has passed
+    group.elect("a")  # only learns from c that b's term has passed
     group.elect("a")
     group.tick("abcd", 4)
 

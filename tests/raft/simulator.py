@@ -117,7 +117,6 @@ class Simulation:
         self._profile = profile
         self._trace = trace
         self._network = SimulatedNetwork(self._rng)
-        self._oracle = Oracle()
         self._now_s = 0.0
         self._order = 0
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -127,7 +126,8 @@ class Simulation:
         self._propose_every_s = self._rng.choice((0.3, 1.0, 5.0))
         self._last_proposals: Sequence[Entry] = ()
         names = [NodeId(name) for name in "abcdefgh"[: profile.voters + profile.spares]]
-        group = bootstrap(frozenset(names[: profile.voters]))
+        group = bootstrap(frozenset(names[: profile.voters]), Oracle.state(1))
+        self._oracle = Oracle(group.snapshot)
         self._nodes = {
             name: SimulatedNode(name, group if position < profile.voters else Persisted())
             for position, name in enumerate(names)

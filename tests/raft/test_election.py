@@ -20,7 +20,7 @@ from mnc.raft import (
 _A, _B, _C = map(NodeId, "abc")
 
 
-def _node(*, term: int = 0, vote: NodeId | None = None, loyal: bool = False) -> Raft:
+def _node(*, term: int = 1, vote: NodeId | None = None, loyal: bool = False) -> Raft:
     """Return the voter `a` of three, which has or has not just started."""
     raft = Raft(
         _A,
@@ -38,7 +38,7 @@ def _node(*, term: int = 0, vote: NodeId | None = None, loyal: bool = False) -> 
 def _ask(raft: Raft, *, candidate: NodeId = _B, term: int, ballot: Ballot) -> list[Vote]:
     raft.step(
         RequestVote(
-            sender=candidate, receiver=_A, term=term, ballot=ballot, last_index=0, last_term=0
+            sender=candidate, receiver=_A, term=term, ballot=ballot, last_index=1, last_term=1
         )
     )
     ready = raft.take_ready()
@@ -82,7 +82,7 @@ def test_a_vote_is_stored_before_it_is_sent() -> None:
     raft = _node(term=1)
     raft.step(
         RequestVote(
-            sender=_B, receiver=_A, term=2, ballot=Ballot.ELECTION, last_index=0, last_term=0
+            sender=_B, receiver=_A, term=2, ballot=Ballot.ELECTION, last_index=1, last_term=1
         )
     )
     ready = raft.take_ready()
@@ -101,10 +101,10 @@ def test_a_candidate_stores_its_own_vote_before_it_asks() -> None:
     assert ready is not None
     assert ready.hard_state is None, "a pre-vote changes nothing"
     group["a"].advance()
-    group["a"].step(Vote(sender=_B, receiver=_A, term=1, ballot=Ballot.PRE_VOTE, granted=True))
+    group["a"].step(Vote(sender=_B, receiver=_A, term=2, ballot=Ballot.PRE_VOTE, granted=True))
     ready = group["a"].take_ready()
     assert ready is not None
-    assert ready.hard_state == HardState(term=1, vote=_A)
+    assert ready.hard_state == HardState(term=2, vote=_A)
     assert {type(message) for message in ready.messages} == {RequestVote}
 
 
@@ -141,7 +141,7 @@ def test_a_node_that_was_cut_off_deposes_nobody() -> None:
     group.join()
     group.tick("abc", 4)
     assert group.leaders() == "a"
-    assert {group[name].soft_state.term for name in "abc"} == {1}
+    assert {group[name].soft_state.term for name in "abc"} == {2}
 
 
 @pytest.mark.parametrize("ballot", [Ballot.PRE_VOTE, Ballot.ELECTION])
@@ -151,7 +151,7 @@ def test_who_hears_a_leader_ignores_candidates(ballot: Ballot) -> None:
     for _ in range(ELECTION_TICKS - 1):
         raft.tick()
         assert _ask(raft, term=9, ballot=ballot) == []
-    assert raft.soft_state.term == 0
+    assert raft.soft_state.term == 1
     raft.tick()
     assert [vote.granted for vote in _ask(raft, term=9, ballot=ballot)] == [True]
 

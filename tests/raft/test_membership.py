@@ -138,7 +138,7 @@ def test_a_removed_node_that_does_not_know_it_disturbs_nobody() -> None:
     group.tick("abc", 4 * TIMEOUT_TICKS)
     assert group["c"].soft_state.role is Role.PRE_CANDIDATE
     assert group.leaders() == "a"
-    assert group["a"].soft_state.term == 1
+    assert group["a"].soft_state.term == 2
 
 
 def test_a_change_that_is_lost_is_undone() -> None:

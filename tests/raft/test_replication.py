@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from tests.raft.group import SETTINGS, Group, ids
+from tests.raft.oracle import Oracle
 
 from mnc.raft import (
     Appended,
@@ -23,13 +24,13 @@ from mnc.raft import (
 
 
 def _disk(*terms: int) -> Persisted:
-    """Return a voter of three whose entries have these terms."""
+    """Return a voter of three with entries of these terms after the founding."""
     return Persisted(
-        hard_state=HardState(term=terms[-1]),
-        snapshot=bootstrap(ids("abc")).snapshot,
+        hard_state=HardState(term=max(1, *terms)),
+        snapshot=bootstrap(ids("abc"), Oracle.state(1)).snapshot,
         entries=tuple(
             Entry(index=index, term=term, payload=b"%d of %d" % (index, term))
-            for index, term in enumerate(terms, 1)
+            for index, term in enumerate(terms, 2)
         ),
     )
 
@@ -95,25 +96,25 @@ def test_an_entry_without_a_majority_is_not_committed() -> None:
 
 def test_a_term_begins_with_an_entry_of_its_own() -> None:
     """What earlier terms left is committed by the new leader's first entry (paper §8)."""
-    group = Group("abc", disks={"a": _disk(1, 1), "b": _disk(1, 1)})
+    group = Group("abc", disks={"a": _disk(2, 2), "b": _disk(2, 2)})
     group.elect("a")
     assert group.applied["a"][-1].payload == NoOp()
-    assert group.commands("c") == [b"1 of 1", b"2 of 1"]
+    assert group.commands("c") == [b"2 of 2", b"3 of 2"]
 
 
 def test_an_entry_that_differs_is_replaced_with_all_that_follow() -> None:
     """A follower's log becomes the leader's, whatever it was (paper, figure 7)."""
-    group = Group("abc", disks={"a": _disk(1, 1, 4, 4), "b": _disk(1, 1, 2, 2, 2), "c": _disk(1)})
+    group = Group("abc", disks={"a": _disk(2, 2, 5, 5), "b": _disk(2, 2, 3, 3, 3), "c": _disk(2)})
     group.elect("a")  # learns the term
     group.elect("a")
     group.tick("abc", 4)
-    expected = [b"1 of 1", b"2 of 1", b"3 of 4", b"4 of 4"]
+    expected = [b"2 of 2", b"3 of 2", b"4 of 5", b"5 of 5"]
     assert [group.commands(name) for name in "abc"] == [expected] * 3
 
 
 def test_a_conflict_skips_a_term_at_a_time() -> None:
     """A follower with many entries of a wrong term is found out in a step or two (end of §5.3)."""
-    group = Group("abc", disks={"a": _disk(1, 3), "b": _disk(1, *[2] * 50), "c": _disk(1)})
+    group = Group("abc", disks={"a": _disk(2, 4), "b": _disk(2, *[3] * 50), "c": _disk(2)})
     group.elect("a")
     group.tick("abc", 4)
     assert group.leaders() == "a"
@@ -251,11 +252,11 @@ def test_a_late_conflict_changes_nothing() -> None:
         Conflict(
             sender=NodeId("b"),
             receiver=NodeId("a"),
-            term=1,
+            term=2,
             round=0,
-            previous_index=1,
+            previous_index=2,
             conflict_term=None,
-            conflict_index=1,
+            conflict_index=2,
         )
     )
     assert group.sent == []
@@ -263,7 +264,7 @@ def test_a_late_conflict_changes_nothing() -> None:
 
 def test_a_conflict_names_the_beginning_of_its_term() -> None:
     """The follower says where its wrong term begins, so that none of it is tried (§5.3)."""
-    group = Group("abc", disks={"a": _disk(1, 3, 3, 3, 3), "b": _disk(1, 2, 2, 2, 2)})
+    group = Group("abc", disks={"a": _disk(3, 3, 3, 3), "b": _disk(2, 2, 2, 2)})
     group.elect("a")
     conflict = next(message for message in group.sent if isinstance(message, Conflict))
     assert (conflict.conflict_term, conflict.conflict_index) == (2, 2)
@@ -271,7 +272,7 @@ def test_a_conflict_names_the_beginning_of_its_term() -> None:
 
 def test_a_leader_goes_back_to_where_it_has_that_term_too() -> None:
     """The leader's own last entry of the follower's term is tried next (end of §5.3)."""
-    group = Group("abc", disks={"a": _disk(1, 2, 2, 3, 3, 3), "b": _disk(1, 2, 2, 2, 2, 2)})
+    group = Group("abc", disks={"a": _disk(2, 2, 3, 3, 3), "b": _disk(2, 2, 2, 2, 2)})
     group.elect("a")
     to_b = [m for m in group.sent if isinstance(m, AppendEntries) and m.receiver == "b"]
     assert [message.previous_index for message in to_b[:2]] == [6, 3]

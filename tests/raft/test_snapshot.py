@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.raft.group import Group
+from tests.raft.group import Group, ids
+from tests.raft.oracle import Oracle
 
-from mnc.raft import Appended, Conflict, InstallSnapshot
+from mnc.raft import AddLearner, Appended, Conflict, InstallSnapshot, NodeId, bootstrap
 
 
 def _group_with_a_compacted_log() -> Group:
@@ -19,11 +20,30 @@ def _group_with_a_compacted_log() -> Group:
     return group
 
 
+def test_who_joins_before_anything_was_compacted_gets_the_founding() -> None:
+    """A node with an empty disk begins with what the group began with, not with its first entry."""
+    group = Group("abc", others="d")
+    group.elect("a")
+    group["a"].propose(b"x")
+    group["a"].change_membership(AddLearner(NodeId("d")))
+    group.settle()
+    assert group["d"].snapshot == bootstrap(ids("abc"), Oracle.state(1)).snapshot
+    assert group.restored["d"] == Oracle.state(1)
+    assert group.commands("d") == [b"x"]
+
+
+def test_nobody_is_elected_in_the_term_of_the_founding() -> None:
+    """The founding is of an earlier term than every leader, as all entries before its own are."""
+    group = Group("abc")
+    group.elect("a")
+    assert group["a"].soft_state.term > group["a"].snapshot.term
+
+
 def test_a_node_restarts_from_its_snapshot() -> None:
     """After compaction and a crash only what follows the snapshot is applied again."""
     group = _group_with_a_compacted_log()
     group.restart("a")
-    assert group["a"].applied_index == 4
+    assert group["a"].applied_index == 5
     group["a"].tick()
     group.elect("b")
     group["b"].propose(b"later")
@@ -38,7 +58,7 @@ def test_a_follower_that_needs_what_is_gone_gets_the_snapshot() -> None:
     group.tick("abc", 4)
     group["a"].propose(b"later")
     group.settle()
-    assert group.restored["c"] == b"4"
+    assert group.restored["c"] == b"5"
     assert group.commands("c") == [b"later"]
     assert group["c"].last_index == group["a"].last_index
 
@@ -64,7 +84,7 @@ def test_a_snapshot_that_was_lost_is_sent_again() -> None:
     group.tick("abc", 4)
     group.join()
     group.tick("abc", 4)
-    assert group["c"].snapshot.index == 4
+    assert group["c"].snapshot.index == 5
 
 
 def test_an_old_snapshot_changes_nothing() -> None:
@@ -100,7 +120,7 @@ def test_a_late_message_from_before_the_snapshot_is_harmless() -> None:
     assert group.commands("b") == [b"x", b"y", b"z"]
 
 
-@pytest.mark.parametrize("index", [3, 5])
+@pytest.mark.parametrize("index", [4, 6])
 def test_only_what_is_applied_is_compacted(index: int) -> None:
     """What isn't applied stays, and what is compacted can't be again."""
     group = _group_with_a_compacted_log()

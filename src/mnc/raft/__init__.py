@@ -41,8 +41,9 @@ True
 {'a': [b'pause the lane'], 'b': [b'pause the lane'], 'c': [b'pause the lane']}
 
 The first voters of a group start from `bootstrap`, everybody else from an empty `Persisted()`, and
-joins with `change_membership`; a node that restarts starts from what it has stored. `compact` keeps
-the log short. Messages may be lost, repeated, delayed and reordered.
+joins with `change_membership`; a node that restarts starts from what it has stored. Each begins
+with the application's state in `snapshot.data`. `compact` keeps the log short. Messages may be
+lost, repeated, delayed and reordered.
 
 Where the rules come from is said at each, by section of the paper (Ongaro & Ousterhout, "In Search
 of an Understandable Consensus Algorithm", extended version) and of the dissertation (Ongaro,

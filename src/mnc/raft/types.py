@@ -69,7 +69,7 @@ Payload = bytes | Configuration | NoOp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One entry of the replicated log; the first index is 1 (paper §5.3)."""
+    """One entry of the replicated log (paper §5.3); the founding stands for the one at index 1."""
 
     index: int
     term: int
@@ -90,13 +90,13 @@ class Snapshot:
     """The application's state after the entry `index`, in place of the log up to it (paper §7)."""
 
     index: int = 0
-    """The last entry that is contained; 0 for none."""
+    """The last entry that is contained; 0 for a node that was never in the group."""
     term: int = 0
     """The term of that entry."""
     configuration: Configuration = field(default_factory=Configuration)
     """The newest configuration up to `index`."""
     data: bytes = b""
-    """What the application gave to `compact`; empty for its initial state."""
+    """What the application gave to `compact`, or to `bootstrap`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +121,17 @@ class SoftState:
     """Whom this node takes for the leader of `term`; None while it knows none."""
 
 
-def bootstrap(voters: frozenset[NodeId]) -> Persisted:
+def bootstrap(voters: frozenset[NodeId], data: bytes = b"") -> Persisted:
     """Return what each of a new group's first voters stores before it starts for the first time.
 
-    All of them must be given the same `voters`, and nobody else may be given any: nodes that join
-    later start from `Persisted()`.
+    `data` is what the application's state begins with. All of them must be given the same voters
+    and data, and nobody else may be given any: nodes that join later start from `Persisted()`.
+
+    The founding stands for entry 1, of term 1, in which nobody is ever elected. So no log that was
+    founded matches an empty one, and whoever joins is sent the founding, or what came of it.
     """
-    return Persisted(snapshot=Snapshot(configuration=Configuration(voters=voters)))
+    configuration = Configuration(voters=voters)
+    return Persisted(
+        hard_state=HardState(term=1),
+        snapshot=Snapshot(index=1, term=1, configuration=configuration, data=data),
+    )
