@@ -16,9 +16,9 @@ from uuid import uuid4
 import structlog
 import trio
 
-from mnc.cluster.formation import MEETING_S, Enter, Found, Sighting, Wait, decide
+from mnc.cluster.formation import MEETING_S, Enter, Found, Founding, Sighting, Wait, decide
 from mnc.cluster.messages import GroupId, Hello
-from mnc.cluster.ports import Founding, FoundingRegister, Heard, Storage, Transport, Unreachable
+from mnc.cluster.ports import FoundingRegister, Heard, Storage, Transport, Unreachable
 from mnc.cluster.replica import Instance, Pace, Replica
 from mnc.cluster.view import ClusterView
 from mnc.config import AssignmentPolicy
@@ -84,7 +84,7 @@ class Node:
     @property
     def view(self) -> ClusterView | None:
         """What this instance knows of its group; None while it has none."""
-        return self._replica and self._replica.view
+        return None if self._replica is None else self._replica.view
 
     def not_ready_because(self) -> str | None:
         """Say in a sentence why this instance can't be given work, or None."""
@@ -229,7 +229,7 @@ class Node:
                 own,
                 sightings=self._recent_sightings(),
                 founding=founding,
-                state=self._replica and self._replica.state,
+                state=None if self._replica is None else self._replica.state,
                 size=self._size,
                 new_group=GroupId(uuid4().hex),
             )
@@ -254,7 +254,7 @@ class Node:
         return Hello(
             sender=self._storage.node,
             name=self._instance.name,
-            group=replica and replica.group,
+            group=None if replica is None else replica.group,
             last_term=term,
             last_index=index,
             leaderless_s=leaderless_s,

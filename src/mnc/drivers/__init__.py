@@ -1,1 +1,1 @@
-"""The only places that know a client library: pymongo in `mongo`, nats-py in `nats`."""
+"""The only places that know a client library: pymongo, nats-py and sqlite3, each in its folder."""

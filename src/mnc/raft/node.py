@@ -246,6 +246,11 @@ class Raft:
         return self._log.last_index
 
     @property
+    def last_term(self) -> int:
+        """The term of that entry."""
+        return self._log.last_term
+
+    @property
     def snapshot(self) -> Snapshot:
         """What the log begins after."""
         return self._log.snapshot
