@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 import pytest
 import trio
 from pymongo import MongoClient
+from tests.contract.registers import FakeRegisterHarness, MongoRegisterHarness, RegisterHarness
 from tests.contract.sources import FakeSourceHarness, MongoHarness, SourceHarness
 from tests.contract.stores import FakeStoreHarness, MongoStoreHarness, StoreHarness
 from tests.contract.streams import FakeStreamHarness, JetStreamHarness, StreamHarness
@@ -215,3 +216,17 @@ def stores(request: pytest.FixtureRequest) -> StoreHarness:
     if request.param == "fake":
         return FakeStoreHarness()
     return cast(StoreHarness, request.getfixturevalue("mongo_store"))
+
+
+@pytest.fixture
+def mongo_register(mongo_connection: MongoConnection) -> MongoRegisterHarness:
+    """Give the driver that keeps foundings."""
+    return MongoRegisterHarness(mongo_connection)
+
+
+@pytest.fixture(params=["fake", "real"])
+def registers(request: pytest.FixtureRequest) -> RegisterHarness:
+    """Give both registers in turn."""
+    if request.param == "fake":
+        return FakeRegisterHarness()
+    return cast(RegisterHarness, request.getfixturevalue("mongo_register"))

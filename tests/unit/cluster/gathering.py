@@ -16,7 +16,7 @@ from mnc.cluster.messages import GroupId, Hello
 from mnc.cluster.state import ClusterState, decode_state
 from mnc.raft import NodeId
 
-__all__ = ["Gathering", "Instance"]
+__all__ = ["STEP_S", "Gathering", "Instance"]
 
 STEP_S = 0.5
 """How often an instance says Hello and decides."""

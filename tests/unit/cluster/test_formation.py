@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.cluster.gathering import Gathering
+from tests.unit.cluster.gathering import STEP_S, Gathering
 
 from mnc.cluster.formation import (
     LOST_AFTER_S,
@@ -228,12 +228,13 @@ def test_fewer_than_the_size_form_none(seed: int) -> None:
 
 @given(_seeds)
 def test_newcomers_found_none_where_the_founding_was_removed(seed: int) -> None:
-    """A group outlives the loss of its founding, also when as many come as could found another."""
+    """Members put a removed founding back, before as many come as could found another group."""
     gathering = Gathering(size=3, seed=seed)
     for _ in range(3):
         gathering.start()
     gathering.run(10)
     gathering.register = None
+    gathering.run(STEP_S)
     for _ in range(3):
         gathering.start()
     gathering.run(10)
