@@ -18,7 +18,7 @@ import trio
 
 from mnc.cluster.formation import MEETING_S, Enter, Found, Founding, Sighting, Wait, decide
 from mnc.cluster.messages import GroupId, Hello
-from mnc.cluster.ports import FoundingRegister, Heard, Storage, Transport, Unreachable
+from mnc.cluster.ports import FoundingRegister, Heard, InThread, Storage, Transport, Unreachable
 from mnc.cluster.replica import Instance, Pace, Replica
 from mnc.cluster.view import ClusterView
 from mnc.config import AssignmentPolicy
@@ -57,6 +57,7 @@ class Node:
         assignment: AssignmentPolicy,
         pace: Pace,
         storage: Storage,
+        in_thread: InThread,
         transport: Transport,
         register: FoundingRegister,
         assigned: Callable[[Mapping[str, Epoch]], None],
@@ -68,6 +69,7 @@ class Node:
         self._assignment = assignment
         self._pace = pace
         self._storage = storage
+        self._in_thread = in_thread
         self._transport = transport
         self._register = register
         self._assigned = assigned
@@ -144,7 +146,7 @@ class Node:
         is_founder = self._storage.node in founding.voters
         self._log.info("cluster.entered", group=founding.group, generation=founding.generation)
         persisted = bootstrap(founding.voters, founding.state) if is_founder else Persisted()
-        await trio.to_thread.run_sync(self._storage.enter, founding.group, persisted)
+        await self._in_thread(lambda: self._storage.enter(founding.group, persisted))
 
     async def _take_part(self, group: GroupId) -> Founding:
         """Take part in `group` until another is there to enter, and return that one's founding."""
@@ -157,6 +159,7 @@ class Node:
                 assignment=self._assignment,
                 pace=self._pace,
                 storage=self._storage,
+                in_thread=self._in_thread,
                 transport=self._transport,
                 changed=self._note_change,
                 rng=self._rng,

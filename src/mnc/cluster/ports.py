@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,10 +20,15 @@ __all__ = [
     "Founding",
     "FoundingRegister",
     "Heard",
+    "InThread",
     "Storage",
     "Transport",
     "Unreachable",
 ]
+
+
+InThread = Callable[[Callable[[], None]], Awaitable[None]]
+"""Run a blocking method of Storage, one at a time, while other tasks go on."""
 
 
 class Storage(Protocol):

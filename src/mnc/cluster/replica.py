@@ -22,7 +22,7 @@ import trio
 from mnc.cluster.membership import Follower, next_change
 from mnc.cluster.messages import ClusterMessage, GroupId, Hello, Probe, Propose
 from mnc.cluster.placement import OnLeader, Spread, place
-from mnc.cluster.ports import Storage, Transport
+from mnc.cluster.ports import InThread, Storage, Transport
 from mnc.cluster.state import (
     Command,
     Join,
@@ -105,6 +105,7 @@ class Replica:
         assignment: AssignmentPolicy,
         pace: Pace,
         storage: Storage,
+        in_thread: InThread,
         transport: Transport,
         changed: Callable[[], None],
         rng: random.Random,
@@ -121,10 +122,10 @@ class Replica:
         self._assignment = assignment
         self._pace = pace
         self._storage = storage
+        self._in_thread = in_thread
         self._transport = transport
         self._on_change = changed
         self._log = structlog.get_logger()
-        self._disk = trio.CapacityLimiter(1)
         persisted = storage.load()
         shortest = pace.raft.min_election_ticks
         self._raft = Raft(
@@ -292,7 +293,7 @@ class Replica:
     async def _handle(self, ready: Ready) -> None:
         """Store, send, apply: in this order."""
         if ready.hard_state or ready.snapshot or ready.entries:
-            await self._store(lambda: self._storage.save(ready))
+            await self._in_thread(lambda: self._storage.save(ready))
         if ready.messages:
             await self._transport.send(ready.messages, group=self.group)
         if ready.snapshot is not None:
@@ -305,10 +306,7 @@ class Replica:
         self._raft.advance()
         if self._raft.applied_index - self._raft.snapshot.index >= _COMPACT_AFTER:
             snapshot = self._raft.compact(self._raft.applied_index, encode_state(self.state))
-            await self._store(lambda: self._storage.compact(snapshot))
-
-    async def _store(self, write: Callable[[], None]) -> None:
-        await trio.to_thread.run_sync(write, limiter=self._disk)
+            await self._in_thread(lambda: self._storage.compact(snapshot))
 
     # --- commands ----------------------------------------------------------------------------
 
