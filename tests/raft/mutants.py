@@ -50,7 +50,7 @@ def _send_first(raft: Raft) -> Ready | None:
 
 def _forget_the_leader(raft: Raft, *arguments: Any, **named: Any) -> None:
     _init(raft, *arguments, **named)
-    raft._ticks_since_leader = 1_000_000
+    raft._loyalty.end()
 
 
 def _lease_from_election(leadership: Leadership) -> bool:

@@ -121,7 +121,9 @@ def test_settings_without_a_safe_lease_are_refused(wrong: dict[str, float]) -> N
         RaftSettings(**wrong)  # type: ignore[arg-type] # one dictionary of whole and other numbers
 
 
-@pytest.mark.parametrize("name", ["max_entries_per_append", "max_inflight_appends"])
+@pytest.mark.parametrize(
+    "name", ["max_entries_per_append", "max_append_bytes", "max_inflight_appends"]
+)
 def test_settings_without_any_room_are_refused(name: str) -> None:
     """Settings under which nothing could be sent are an error."""
     with pytest.raises(ValueError, match="in flight"):

@@ -164,6 +164,21 @@ def test_a_message_has_no_more_entries_than_allowed() -> None:
     assert max(len(m.entries) for m in group.sent if isinstance(m, AppendEntries)) <= 3
 
 
+@pytest.mark.parametrize(("max_bytes", "at_most"), [(1, 1), (30, 3), (39, 3), (40, 4)])
+def test_a_message_has_no_more_bytes_than_allowed(max_bytes: int, at_most: int) -> None:
+    """A message with several entries fits the network; one entry goes however large it is."""
+    group = Group("abc", settings=replace(SETTINGS, max_append_bytes=max_bytes))
+    group.elect("a")
+    group.cut("ac")
+    for number in range(8):
+        group["a"].propose(b"%010d" % number)
+        group.settle()
+    group.join()
+    group.tick("abc", 4)
+    assert len(group.commands("c")) == 8
+    assert max(len(m.entries) for m in group.sent if isinstance(m, AppendEntries)) == at_most
+
+
 def test_what_was_lost_is_sent_again() -> None:
     """The next heartbeat finds out that messages were lost."""
     group = Group("abc")

@@ -7,6 +7,7 @@ counted from the sending, and one number serves the lease and the check of the q
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mnc.raft.errors import Refusal, RefusedError
@@ -48,7 +49,14 @@ class Leadership:
     __slots__ = ("_log", "_node", "_now", "_outbox", "_settings", "_term", "followers", "transfer")
 
     def __init__(
-        self, *, node: NodeId, term: int, log: Log, settings: RaftSettings, outbox: list[Message]
+        self,
+        *,
+        node: NodeId,
+        term: int,
+        log: Log,
+        settings: RaftSettings,
+        outbox: list[Message],
+        silent_ticks: Mapping[NodeId, int],
     ) -> None:
         self._node = node
         self._term = term
@@ -61,6 +69,8 @@ class Leadership:
         self.transfer: Transfer | None = None
         # Entries of earlier terms are committed through the first one of this (paper §5.4.2, §8).
         self._append(NoOp())
+        for follower in self.followers.keys() & silent_ticks.keys():
+            self.followers[follower].awaited_since = -silent_ticks[follower]
 
     # What time does
 
@@ -99,8 +109,13 @@ class Leadership:
         )
 
     def silent_ticks(self, follower: NodeId) -> int:
-        """Return the ticks since the sending of what the follower answered last."""
-        return self._now - self.followers[follower].answered_round
+        """Return the ticks since the sending of what the follower answered last.
+
+        Until it has answered: since this leader has waited for it.
+        """
+        progress = self.followers[follower]
+        has_answered = progress.answered_round != NO_ROUND
+        return self._now - (progress.answered_round if has_answered else progress.awaited_since)
 
     # What the driver asks for
 
@@ -184,7 +199,9 @@ class Leadership:
         # Sorted, so that the same steps lead to the same messages in every process.
         for member in sorted(members - self.followers.keys() - {self._node}):
             self.followers[member] = Progress(
-                next_index=log.last_index, max_inflight=self._settings.max_inflight_appends
+                next_index=log.last_index,
+                max_inflight=self._settings.max_inflight_appends,
+                awaited_since=self._now,
             )
         if log.configuration_index <= log.commit_index:
             for removed in self.followers.keys() - members:
@@ -254,10 +271,10 @@ class Leadership:
     def _replicate(self, follower: NodeId, progress: Progress) -> None:
         """Send the entries that the follower lacks, as many as may be in flight."""
         while progress.next_index <= self._log.last_index and progress.may_send:
-            self._send(follower, progress, limit=self._settings.max_entries_per_append)
+            self._send(follower, progress, max_entries=self._settings.max_entries_per_append)
 
-    def _send(self, follower: NodeId, progress: Progress, *, limit: int = 0) -> None:
-        """Send up to `limit` entries, or the snapshot to whom needs what is compacted."""
+    def _send(self, follower: NodeId, progress: Progress, *, max_entries: int = 0) -> None:
+        """Send the next entries, or the snapshot to whom needs what is compacted."""
         log = self._log
         previous_index = progress.next_index - 1
         previous_term = log.term_at(previous_index)
@@ -274,7 +291,11 @@ class Leadership:
                 )
             )
             return
-        entries = log.slice(progress.next_index, limit) if limit else ()
+        entries = log.batch(
+            progress.next_index,
+            max_entries=max_entries,
+            max_bytes=self._settings.max_append_bytes,
+        )
         self._outbox.append(
             AppendEntries(
                 sender=self._node,

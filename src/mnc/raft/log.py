@@ -65,6 +65,20 @@ class Log:
         start = first_index - self.snapshot.index - 1
         return tuple(self._entries[start : start + limit])
 
+    def batch(self, first_index: int, *, max_entries: int, max_bytes: int) -> tuple[Entry, ...]:
+        """Return the entries from `first_index` on that one message may hold.
+
+        The first of them is among them however large it is, unless `max_entries` is 0. Only commands count as bytes: the rest of an entry is small.
+        """
+        entries = self.slice(first_index, max_entries)
+        size_bytes = 0
+        for position, entry in enumerate(entries):
+            if isinstance(entry.payload, bytes):
+                size_bytes += len(entry.payload)
+                if size_bytes > max_bytes and position > 0:
+                    return entries[:position]
+        return entries
+
     def is_up_to_date(self, last_index: int, last_term: int) -> bool:
         """Say whether a log that ends so holds all that this one may have committed (§5.4.1)."""
         return (last_term, last_index) >= (self.last_term, self.last_index)

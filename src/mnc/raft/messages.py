@@ -79,7 +79,10 @@ class AppendEntries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallSnapshot:
-    """Replace a log that is behind what the leader has compacted (paper §7). Not chunked."""
+    """Replace a log that is behind what the leader has compacted (paper §7).
+
+    Sent whole: the application keeps its state within what the driver's network takes in a message.
+    """
 
     sender: NodeId
     receiver: NodeId

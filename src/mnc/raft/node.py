@@ -6,11 +6,12 @@ The package's docstring shows how to drive it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
 
 from mnc.raft.errors import Refusal, RefusedError
 from mnc.raft.leader import Leadership
 from mnc.raft.log import Log
+from mnc.raft.loyalty import Loyalty
 from mnc.raft.membership import Change
 from mnc.raft.messages import (
     Appended,
@@ -26,33 +27,21 @@ from mnc.raft.messages import (
 )
 from mnc.raft.ready import FollowerStatus, Ready
 from mnc.raft.settings import RaftSettings
+from mnc.raft.states import Following, Polling, State, describe
 from mnc.raft.types import (
     Configuration,
     Entry,
     HardState,
     NodeId,
     Persisted,
-    Role,
     Snapshot,
-    SoftState,
 )
 
 __all__ = ["Raft"]
 
-
-@dataclass(slots=True, kw_only=True)
-class _Following:
-    """Not a candidate: hears `leader`, or waits for one."""
-
-    leader: NodeId | None
-
-
-@dataclass(slots=True, kw_only=True)
-class _Polling:
-    """Counts who voted for this node, each voter once."""
-
-    ballot: Ballot
-    granted: set[NodeId]
+_SUCCESSION_TICKS = 2
+"""After so many ticks the next voter tries to succeed a leader that is gone. The first of them may
+come at once, so it's one in which the voter before it can be elected."""
 
 
 class Raft:
@@ -92,10 +81,11 @@ class Raft:
         """The last entry that the driver has applied, as `advance` said."""
         self._handed_index = persisted.snapshot.index
         self._is_handling = False
-        # A node that restarts may have heard a leader just before, whose lease counts on it.
-        self._ticks_since_leader = 0
-        self._state: _Following | _Polling | Leadership = _Following(leader=None)
-        self.soft_state = self._handed_soft_state = self._describe()
+        self._loyalty = Loyalty(shortest_ticks=settings.min_election_ticks)
+        self._state: State = Following(leader=None)
+        self.soft_state = self._handed_soft_state = describe(
+            self._state, node=node, term=self._term
+        )
         self._restart_timer()
 
     # What is asked of it
@@ -106,7 +96,7 @@ class Raft:
         Call it for time that has passed, not for turns of a loop: after a pause, as often as ticks
         were missed, BEFORE anything else. `lease_is_valid` is as true as the ticks are.
         """
-        self._ticks_since_leader += 1
+        self._loyalty.tick()
         if isinstance(self._state, Leadership):
             self._tick_leader(self._state)
             return
@@ -116,7 +106,7 @@ class Raft:
             if self.node in self._log.configuration.voters:
                 self._campaign(Ballot.PRE_VOTE)
             else:
-                self._become(_Following(leader=None))
+                self._become(Following(leader=None))
 
     def step(self, message: Message) -> None:
         """Take a message from another node, as it was sent."""
@@ -141,6 +131,32 @@ class Raft:
                 self._see_term(message.term)
             case Appended() | Conflict():
                 pass  # for a leadership that has passed
+
+    def leader_is_gone(self, node: NodeId) -> None:
+        """Take the driver's word that the process of `node` has ended; nothing unless it leads.
+
+        This voter is loyal to it no longer and campaigns, without waiting for a time-out. Each
+        voter has to learn it from its own driver. Whoever learns it later answers then a candidate
+        that it has ignored meanwhile.
+
+        A true report breaks no lease: the process that had one is gone. After a wrong one another
+        node may be elected while the leader still believes in its lease; nothing else depends on
+        it. A leader that is heard again is followed again.
+        """
+        if not isinstance(self._state, Following) or self._state.leader != node:
+            return
+        self._become(Following(leader=None))
+        self._restart_timer()
+        unheeded = self._loyalty.end()
+        if unheeded is not None:
+            self._on_request_vote(unheeded)
+        # One after the other, or those who learn it at once would split the votes.
+        successors = sorted(self._log.configuration.voters - {node})
+        if self.node in successors:
+            self._timeout_ticks = successors.index(self.node) * _SUCCESSION_TICKS
+            if self._timeout_ticks == 0:
+                self._restart_timer()
+                self._campaign(Ballot.PRE_VOTE)
 
     def propose(self, command: bytes) -> Entry:
         """Append a command to the log and return its entry.
@@ -275,7 +291,7 @@ class Raft:
         if ballot is not Ballot.PRE_VOTE:
             self._term += 1
             self._vote = self.node
-        self._become(_Polling(ballot=ballot, granted=set()))
+        self._become(Polling(ballot=ballot, granted=set()))
         term = self._term + (ballot is Ballot.PRE_VOTE)
         for voter in sorted(self._log.configuration.voters - {self.node}):
             self._outbox.append(
@@ -292,23 +308,22 @@ class Raft:
 
     def _count_vote(self, voter: NodeId) -> None:
         poll = self._state
-        if not isinstance(poll, _Polling):
+        if not isinstance(poll, Polling):
             return
         poll.granted.add(voter)
-        configuration = self._log.configuration
-        if len(poll.granted & configuration.voters) < configuration.quorum:
+        if not poll.is_won(self._log.configuration):
             return
         if poll.ballot is Ballot.PRE_VOTE:
             self._campaign(Ballot.ELECTION)
         else:
-            self._lead()
+            self._lead(poll.granted)
 
     def _on_vote(self, message: Vote) -> None:
         poll = self._state
         if not message.granted:
             self._see_term(message.term)
         elif (
-            isinstance(poll, _Polling)
+            isinstance(poll, Polling)
             and message.ballot is poll.ballot
             and message.term == self._term + (poll.ballot is Ballot.PRE_VOTE)
         ):
@@ -316,7 +331,10 @@ class Raft:
 
     def _on_request_vote(self, message: RequestVote) -> None:
         if message.ballot is not Ballot.HANDOVER and self._is_loyal():
-            return  # not even its term counts (dissertation §4.2.3)
+            # Not even its term counts (dissertation §4.2.3).
+            if message.ballot is Ballot.PRE_VOTE:
+                self._loyalty.ignore(message)
+            return
         if message.ballot is Ballot.PRE_VOTE:
             granted = message.term > self._term and self._log_allows(message)
         else:
@@ -341,10 +359,7 @@ class Raft:
 
     def _is_loyal(self) -> bool:
         """Whether a leader may count on this node to ignore candidates (dissertation §4.2.3)."""
-        return (
-            isinstance(self._state, Leadership)
-            or self._ticks_since_leader < self._settings.min_election_ticks
-        )
+        return isinstance(self._state, Leadership) or self._loyalty.is_owed
 
     def _vote_is_free_for(self, candidate: NodeId) -> bool:
         """Whether this node's one vote in its term may go to `candidate` (paper §5.2)."""
@@ -364,9 +379,9 @@ class Raft:
             )
             return False
         self._see_term(message.term)
-        if not isinstance(self._state, _Following) or self._state.leader != message.sender:
-            self._become(_Following(leader=message.sender))
-        self._ticks_since_leader = 0
+        if not isinstance(self._state, Following) or self._state.leader != message.sender:
+            self._become(Following(leader=message.sender))
+        self._loyalty.renew(message.sender)
         self._ticks_waited = 0
         return True
 
@@ -423,7 +438,8 @@ class Raft:
 
     # Leading
 
-    def _lead(self) -> None:
+    def _lead(self, voters: AbstractSet[NodeId]) -> None:
+        """Lead with the votes of `voters`."""
         self._become(
             Leadership(
                 node=self.node,
@@ -431,6 +447,7 @@ class Raft:
                 log=self._log,
                 settings=self._settings,
                 outbox=self._outbox,
+                silent_ticks=self._loyalty.silence(voters),
             )
         )
 
@@ -443,7 +460,7 @@ class Raft:
         leadership.tick()
         if leadership.has_lost_quorum:
             self._restart_timer()
-            self._become(_Following(leader=None))
+            self._become(Following(leader=None))
         elif leadership.transfer_has_expired:
             self._end_transfer(leadership)
 
@@ -466,25 +483,13 @@ class Raft:
             self._term = term
             self._vote = None
             self._restart_timer()
-            self._become(_Following(leader=None))
+            self._become(Following(leader=None))
 
-    def _become(self, state: _Following | _Polling | Leadership) -> None:
+    def _become(self, state: State) -> None:
         self._state = state
-        described = self._describe()
+        described = describe(state, node=self.node, term=self._term)
         if described != self.soft_state:
             self.soft_state = described
-
-    def _describe(self) -> SoftState:
-        match self._state:
-            case _Following(leader=leader):
-                role = Role.FOLLOWER
-            case _Polling(ballot=ballot):
-                leader = None
-                role = Role.PRE_CANDIDATE if ballot is Ballot.PRE_VOTE else Role.CANDIDATE
-            case Leadership():
-                leader = self.node
-                role = Role.LEADER
-        return SoftState(term=self._term, role=role, leader=leader)
 
     def _restart_timer(self) -> None:
         self._ticks_waited = 0

@@ -40,4 +40,9 @@ class FollowerStatus:
     match_index: int
     """The follower has stored the log up to here; 0 until it answers in this term."""
     silent_ticks: int
-    """Ticks since the sending of what it answered last, or since before the election."""
+    """Ticks since the sending of what it answered last.
+
+    Until it answers in this term, they count from the election, or from the entry that added it.
+    Only the leader before this one, unless it voted for this one, counts from when this node last
+    heard it, and as silent for `min_election_ticks` at least when it was reported gone.
+    """

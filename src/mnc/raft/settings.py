@@ -31,6 +31,10 @@ class RaftSettings:
     max_entries_per_append: int = 64
     """Entries in one message at most."""
 
+    max_append_bytes: int = 512 * 1024
+    """Bytes of commands in one message at most, unless it has a single entry. A broker takes 1 MiB
+    in a message unless it's told otherwise, and base64 makes four bytes of three."""
+
     max_inflight_appends: int = 8
     """Messages with entries, for one follower, that may wait for their answer at most."""
 
@@ -39,7 +43,7 @@ class RaftSettings:
             raise ValueError(f"heartbeat_ticks is {self.heartbeat_ticks}; at least 1 is needed")
         if not 0 <= self.max_clock_drift < 1:
             raise ValueError(f"max_clock_drift is {self.max_clock_drift}; it lies in [0, 1)")
-        if self.max_entries_per_append < 1 or self.max_inflight_appends < 1:
+        if min(self.max_entries_per_append, self.max_append_bytes, self.max_inflight_appends) < 1:
             raise ValueError("at least one entry in one message must be allowed in flight")
         if self.lease_ticks <= self.heartbeat_ticks:
             raise ValueError(
