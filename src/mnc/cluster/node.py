@@ -80,6 +80,7 @@ class Node:
         self._sightings: dict[NodeId, tuple[Hello, float]] = {}
         self._owned: Mapping[str, Epoch] = {}
         self._changed = trio.Event()
+        self._newcomer = trio.Event()
         self._is_leaving = False
         self._register_error: CheckpointError | None = None
 
@@ -188,7 +189,7 @@ class Node:
             match arrival:
                 case Heard(message=message, group=group):
                     if isinstance(message, Hello):
-                        self._sightings[message.sender] = (message, trio.current_time())
+                        await self._meet(message)
                     if replica is not None and group in (None, replica.group):
                         replica.hear(message)
                 case Unreachable(node=node):
@@ -197,31 +198,43 @@ class Node:
                 case _:
                     assert_never(arrival)
 
+    async def _meet(self, hello: Hello) -> None:
+        self._sightings[hello.sender] = (hello, trio.current_time())
+        if hello.group is None and self._replica is not None and not self._is_searching():
+            # Or those who meet may found a group beside this one, if the register has lost it.
+            await self._say_hello()
+            self._newcomer.set()
+
     # --- which group -----------------------------------------------------------------------------
 
     async def _find_group(self) -> Founding:
         """Return the founding of the next group to enter, once there is one."""
         read_at = -_REREAD_S
         while True:
-            leaderless_s = self._leaderless_s()
-            is_searching = self._replica is None or leaderless_s >= _LEADERLESS_S
-            now = trio.current_time()
-            own = self._hello(leaderless_s)
+            is_searching = self._is_searching()
             if is_searching:
-                await self._transport.send([own], group=own.group)
-            if is_searching or now - read_at >= _REREAD_S:
-                read_at = now
+                await self._say_hello()
+            # Answers come before the next look, those of a group that the register has lost too.
+            with trio.move_on_after(_HELLO_S * self._rng.uniform(0.8, 1.2)):
+                await self._newcomer.wait()
+                read_at = -_REREAD_S
+            self._newcomer = trio.Event()
+            if is_searching or trio.current_time() - read_at >= _REREAD_S:
+                read_at = trio.current_time()
                 try:
-                    founding = await self._consult_register(own)
+                    founding = await self._consult_register()
                 except CheckpointError as error:
                     self._note_register(error)
                 else:
                     self._note_register(None)
                     if founding is not None:
                         return founding
-            await trio.sleep(_HELLO_S * self._rng.uniform(0.8, 1.2))
 
-    async def _consult_register(self, own: Hello) -> Founding | None:
+    async def _say_hello(self) -> None:
+        own = self._hello()
+        await self._transport.send([own], group=own.group)
+
+    async def _consult_register(self) -> Founding | None:
         """Found a group if that is called for; return the founding of a group to enter, or None.
 
         Raises CheckpointError.
@@ -229,7 +242,7 @@ class Node:
         founding = await self._register.read()
         while True:
             decision = decide(
-                own,
+                self._hello(),
                 sightings=self._recent_sightings(),
                 founding=founding,
                 state=None if self._replica is None else self._replica.state,
@@ -251,7 +264,7 @@ class Node:
             self._log.warning("cluster.register_unreachable", error=str(error))
         self._register_error = error
 
-    def _hello(self, leaderless_s: float) -> Hello:
+    def _hello(self) -> Hello:
         replica = self._replica
         term, index = replica.last_entry if replica else (0, 0)
         return Hello(
@@ -260,8 +273,11 @@ class Node:
             group=None if replica is None else replica.group,
             last_term=term,
             last_index=index,
-            leaderless_s=leaderless_s,
+            leaderless_s=self._leaderless_s(),
         )
+
+    def _is_searching(self) -> bool:
+        return self._replica is None or self._leaderless_s() >= _LEADERLESS_S
 
     def _leaderless_s(self) -> float:
         since = self._replica.led_at if self._replica else self._started_at

@@ -21,8 +21,10 @@ def test_one_group_forms_and_the_work_is_spread(seed: int, instances: int) -> No
             cluster.start(*range(instances))
             await cluster.wait_working()
             await cluster.wait_for(
-                lambda: sorted(len(cluster.owned(number)) for number in range(instances))
-                == sorted([3, 2, 2, *([0] * (instances - 3))]),
+                lambda: (
+                    sorted(len(cluster.owned(number)) for number in range(instances))
+                    == sorted([3, 2, 2, *([0] * (instances - 3))])
+                ),
                 timeout_s=5,
             )
             assert len(cluster.register.foundings) == 1
@@ -51,3 +53,191 @@ def test_the_others_take_over_from_a_crashed_instance(seed: int) -> None:
             nursery.cancel_scope.cancel()
 
     run_in_virtual_time(run)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_clean_stop_hands_over_without_waiting(seed: int) -> None:
+    """Whoever ends by SIGTERM has its collections with the others within 0.3 s."""
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            cluster = VirtualCluster(nursery, seed=seed)
+            cluster.start(0, 1, 2)
+            await cluster.wait_working()
+            await trio.sleep(3)
+            nursery.start_soon(cluster.stop, seed % 3)
+            owned = set(cluster.owned(seed % 3))
+            others = [cluster.processes[number] for number in range(3) if number != seed % 3]
+            taken_s = await cluster.wait_for(
+                lambda: owned <= {name for other in others for name in other.owned}, timeout_s=5
+            )
+            assert taken_s < 0.3
+            await cluster.wait_for(lambda: cluster.leader() >= 0, timeout_s=1)
+            nursery.cancel_scope.cancel()
+
+    run_in_virtual_time(run)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_cut_off_instance_is_replaced_and_comes_back(seed: int) -> None:
+    """Nobody says that an instance is gone which is frozen or cut off; its silence does."""
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            cluster = VirtualCluster(nursery, seed=seed)
+            cluster.start(0, 1, 2)
+            await cluster.wait_working()
+            await trio.sleep(3)
+            cut_off = seed % 3
+            cluster.network.isolate(cluster.disk(cut_off).node)
+            others = [cluster.processes[number] for number in range(3) if number != cut_off]
+            taken_s = await cluster.wait_for(
+                lambda: {name for other in others for name in other.owned} == COLLECTIONS,
+                timeout_s=5,
+            )
+            assert 0.4 < taken_s < 2.0
+            cluster.network.heal()
+            await cluster.wait_for(
+                lambda: cluster.is_working() and len(cluster.owned(cut_off)) >= 2, timeout_s=5
+            )
+            nursery.cancel_scope.cancel()
+
+    run_in_virtual_time(run)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_instance_with_an_empty_disk_takes_its_old_place(seed: int) -> None:
+    """A pod that lost its disk comes back as another node, and the old node leaves the group."""
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            cluster = VirtualCluster(nursery, seed=seed)
+            cluster.start(0, 1, 2)
+            await cluster.wait_working()
+            lost = seed % 3
+            old = cluster.disk(lost).node
+            cluster.crash(lost)
+            cluster.wipe(lost)
+            cluster.start(lost)
+
+            def is_replaced() -> bool:
+                voters = [
+                    view.configuration.voters
+                    for process in cluster.processes.values()
+                    if (view := process.node.view)
+                ]
+                nodes = {cluster.disk(number).node for number in range(3)}
+                return voters == [nodes] * 3 and len(cluster.owned(lost)) >= 2
+
+            await cluster.wait_for(is_replaced, timeout_s=10)
+            assert old != cluster.disk(lost).node
+            assert len(cluster.register.foundings) == 1
+            nursery.cancel_scope.cancel()
+
+    run_in_virtual_time(run)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_spare_takes_the_place_of_an_instance_that_stays_away(seed: int) -> None:
+    """With more instances than the cluster's size the loss of one after the other is harmless."""
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            cluster = VirtualCluster(nursery, seed=seed)
+            cluster.start(0, 1, 2, 3, 4)
+            await cluster.wait_working()
+            await trio.sleep(5)
+            for _ in range(2):
+                (first, *_rest) = [number for number in cluster.processes if cluster.owned(number)]
+                cluster.crash(first)
+                await cluster.wait_working()
+                await cluster.wait_for(
+                    lambda: (
+                        sorted(len(cluster.owned(number)) for number in cluster.processes)[-3:]
+                        == [2, 2, 3]
+                    ),
+                    timeout_s=30,
+                )
+            nursery.cancel_scope.cancel()
+
+    run_in_virtual_time(run)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_group_that_lost_its_majority_for_good_is_replaced(seed: int) -> None:
+    """Three disks, two of which are lost at once, become a new group that knows what was owned."""
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            cluster = VirtualCluster(nursery, seed=seed)
+            cluster.start(0, 1, 2)
+            await cluster.wait_working()
+            epochs = [epoch for number in range(3) for epoch in cluster.owned(number).values()]
+            for number in (0, 1):
+                cluster.crash(number)
+                cluster.wipe(number)
+                cluster.start(number)
+            await cluster.wait_for(lambda: len(cluster.register.foundings) == 2, timeout_s=40)
+            await cluster.wait_for(
+                lambda: (
+                    cluster.is_working()
+                    and min(
+                        epoch for number in range(3) for epoch in cluster.owned(number).values()
+                    )
+                    > max(epochs)
+                ),
+                timeout_s=10,
+            )
+            nursery.cancel_scope.cancel()
+
+    run_in_virtual_time(run)
+
+
+@virtual_time
+async def test_all_instances_crash_at_once_and_come_back() -> None:
+    """What they had is on their disks: the same group works again after an election."""
+    async with trio.open_nursery() as nursery:
+        cluster = VirtualCluster(nursery, seed=1)
+        cluster.start(0, 1, 2)
+        await cluster.wait_working()
+        await trio.sleep(2)
+        for number in range(3):
+            cluster.crash(number)
+        cluster.start(0, 1, 2)
+        assert await cluster.wait_working() < 3
+        assert len(cluster.register.foundings) == 1
+        nursery.cancel_scope.cancel()
+
+
+@virtual_time
+async def test_a_removed_founding_is_put_back() -> None:
+    """Whoever drops the database doesn't make room for a second group."""
+    async with trio.open_nursery() as nursery:
+        cluster = VirtualCluster(nursery, seed=1)
+        cluster.start(0, 1, 2)
+        await cluster.wait_working()
+        (founding,) = cluster.register.foundings
+        cluster.register.foundings.clear()
+        cluster.start(3, 4, 5)
+        await trio.sleep(15)
+        assert {found.group for found in cluster.register.foundings} == {founding.group}
+        assert cluster.is_working()
+        nursery.cancel_scope.cancel()
+
+
+@virtual_time
+async def test_the_leader_has_everything_where_that_is_asked_for() -> None:
+    """RAFT_ASSIGNMENT=leader makes one worker of the cluster, which the leadership goes with."""
+    async with trio.open_nursery() as nursery:
+        cluster = VirtualCluster(nursery, seed=1, assignment="leader")
+        cluster.start(0, 1, 2)
+        await cluster.wait_working()
+        await cluster.wait_for(lambda: cluster.leader() >= 0, timeout_s=5)
+        leader = cluster.leader()
+        await cluster.wait_for(lambda: cluster.owned(leader).keys() == COLLECTIONS, timeout_s=5)
+        cluster.crash(leader)
+        await cluster.wait_for(lambda: cluster.leader() >= 0, timeout_s=5)
+        await cluster.wait_for(
+            lambda: cluster.owned(cluster.leader()).keys() == COLLECTIONS, timeout_s=5
+        )
+        nursery.cancel_scope.cancel()
