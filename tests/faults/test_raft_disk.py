@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -27,6 +27,8 @@ _SEED = 3
 _SAVES = 30
 _STATES = states(_SEED, _SAVES + 1)
 _NOBODY = 65534
+_FREE_PAGES_OFFSET = 36
+"""Where the header of an SQLite database says how many of its pages are free."""
 
 
 @pytest.fixture
@@ -55,11 +57,8 @@ def closed(folder: Path) -> Path:
 
 def _read(folder: Path) -> Persisted:
     """Open a folder and return what is stored there."""
-    storage = SqliteStorage.open(folder)
-    try:
+    with closing(SqliteStorage.open(folder)) as storage:
         return storage.load()
-    finally:
-        storage.close()
 
 
 def _assert_damaged(folder: Path, match: str) -> None:
@@ -198,7 +197,7 @@ def test_a_truncated_database_is_found(closed: Path) -> None:
         "UPDATE entry SET term = term - 1",
         "UPDATE entry SET payload = x'01'",
         "UPDATE snapshot SET data = NULL",
-        "UPDATE state SET content = replace(content, 'term', 'trem')",
+        "UPDATE state SET content = CAST(replace(content, '\"term\":', '\"term\":1') AS BLOB)",
         "DROP TABLE entry",
     ],
 )
@@ -209,6 +208,14 @@ def test_a_row_that_was_not_stored_is_found(closed: Path, statement: str) -> Non
         assert database.execute(statement).rowcount != 0
     database.close()
     _assert_damaged(closed, "can't be trusted")
+
+
+def test_damage_that_no_row_shows_is_found(closed: Path) -> None:
+    """What SQLite keeps for itself is damaged too: the next save would rely on it."""
+    with (closed / "raft.db").open("r+b") as file:
+        file.seek(_FREE_PAGES_OFFSET)
+        file.write(b"\0\0\0\7")
+    _assert_damaged(closed, r"[Ff]reelist")
 
 
 def test_a_newer_format_is_refused(closed: Path) -> None:
@@ -322,9 +329,14 @@ def test_a_full_disk_stops_the_votes(tmp_path: Path) -> None:
     if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode != 0:
         pytest.skip("only root may mount a small disk")
     try:
-        storage = SqliteStorage.open(disk / "state")
-        acknowledged = _save_until_it_fails(storage, remedy="make room on the disk")
-        storage.close()
+        with (disk / "filler").open("wb") as filler, suppress(OSError):
+            filler.write(bytes(2**20))
+        with pytest.raises(ClusterError) as caught:
+            SqliteStorage.open(disk / "state")
+        assert "make room" in caught.value.remedy
+        (disk / "filler").unlink()
+        with closing(SqliteStorage.open(disk / "state")) as storage:
+            acknowledged = _save_until_it_fails(storage, remedy="make room")
         subprocess.run(["mount", "-o", "remount,size=1m", disk], check=True)
         assert _read(disk / "state") == acknowledged
     finally:
