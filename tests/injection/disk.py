@@ -28,6 +28,12 @@ _WATCHED = Path(__file__).with_name("_watched.py")
 _NOTIFICATION_BYTES = 80
 """struct seccomp_notif: an id of 64 bits comes first."""
 
+_QUESTION = struct.Struct("Q8xi")
+"""The beginning of it: id, process, flags, the call's number."""
+
+_SYNCS = frozenset({74, 75, 82, 83})
+"""The numbers of fsync and fdatasync: of x86-64, and of ARM, where the others aren't reported."""
+
 _ANSWER = struct.Struct("QqiI")
 """struct seccomp_notif_resp: id, value, error, flags."""
 
@@ -50,11 +56,12 @@ _SEND = _ioctl_number(1, _ANSWER.size)
 class SlowDisk:
     """The disk of the servers that are started by `program`; made by `slow_disk`.
 
-    Invariants: `writes` counts what was let go on.
+    Invariants: `writes` counts what was let go on, `syncs` those of it that were syncs.
     """
 
     def __init__(self, folder: Path, program: Path) -> None:
         self.writes = 0
+        self.syncs = 0
         self.program: Final = folder / program.name
         """Runs the program with this disk."""
         self._delay_s = 0.0
@@ -107,9 +114,10 @@ class SlowDisk:
         with suppress(FileNotFoundError):  # the server was killed, or a signal repeats the call
             fcntl.ioctl(listener, _RECEIVE, notification)
             self._wait()
-            (number,) = struct.unpack_from("Q", notification)
+            number, call = _QUESTION.unpack_from(notification)
             fcntl.ioctl(listener, _SEND, _ANSWER.pack(number, 0, 0, _GO_ON))
             self.writes += 1
+            self.syncs += call in _SYNCS
 
     def _wait(self) -> None:
         """Wait as long as a write takes, which may change meanwhile."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,8 @@ _START_ANEW = (
     f"start this instance with an empty {SETTING}: it then joins its group as a new node. Never "
     "put an older copy in place: it has forgotten votes"
 )
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _UNUSABLE = frozenset(
     {
@@ -32,9 +35,7 @@ _DAMAGED = frozenset(
         None,  # Python's own complaint about a value
         sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_ERROR,  # no such table, or a schema that can't be read
-        sqlite3.SQLITE_FORMAT,
         sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_SCHEMA,
     }
 )
 """Results that mean: this is not what was written."""
@@ -47,11 +48,10 @@ def damaged(path: Path, found: str) -> ClusterError:
 
 def failed(path: Path, error: sqlite3.Error | OSError) -> ClusterError:
     """Say that the Raft state in `path` couldn't be read or stored."""
-    code = _primary_code(error)
-    if code in _DAMAGED and isinstance(error, sqlite3.Error):
+    if isinstance(error, sqlite3.Error) and _result(error) in _DAMAGED:
         return damaged(path, str(error))
     message = f"the Raft state in {path} can't be read or stored: {error}"
-    if code == sqlite3.SQLITE_FULL:
+    if _is_full(error):
         return ClusterError(message, remedy=f"make room on the disk of {SETTING}, and start again")
     return ClusterError(
         message, remedy=f"look after the disk of {SETTING}, and start again; or {_START_ANEW}"
@@ -60,23 +60,32 @@ def failed(path: Path, error: sqlite3.Error | OSError) -> ClusterError:
 
 def unusable(path: Path, error: sqlite3.Error | OSError) -> ConfigError | ClusterError:
     """Say why the folder `path` couldn't be opened."""
-    code = _primary_code(error)
-    if code == sqlite3.SQLITE_BUSY:
+    if isinstance(error, sqlite3.Error) and _result(error) == sqlite3.SQLITE_BUSY:
         return ConfigError(
             SETTING,
             f"another process has {path} open",
             remedy="give each instance a folder of its own",
         )
-    if code in _UNUSABLE or isinstance(error, OSError):
+    if isinstance(error, sqlite3.Error):
+        refused = _result(error) in _UNUSABLE
+    else:
+        refused = not _is_full(error) and error.errno != errno.EIO
+    if refused:
         return ConfigError(
             SETTING,
-            f"can't write to {path}: {error}",
+            f"can't use {path}: {error}",
             remedy="name a folder that this user may create and write to",
         )
     return failed(path, error)
 
 
-def _primary_code(error: sqlite3.Error | OSError) -> int | None:
-    """Return SQLite's result without its details; None if the error isn't SQLite's own."""
+def _is_full(error: sqlite3.Error | OSError) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _NO_SPACE
+    return _result(error) == sqlite3.SQLITE_FULL
+
+
+def _result(error: sqlite3.Error) -> int | None:
+    """Return SQLite's result without its details; None if the error is Python's own."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF

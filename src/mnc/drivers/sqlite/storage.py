@@ -20,7 +20,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -86,18 +86,14 @@ class SqliteStorage:
         """
         try:
             _make_folder(path)
-            database = _connect(path / _DATABASE)
+            with ExitStack() as opened:
+                database = opened.enter_context(closing(_connect(path / _DATABASE)))
+                state = _open_state(path, database)
+                mark = opened.enter_context(closing(_open_mark(path, state)))
+                _settle(database, mark, state)
+                opened.pop_all()
         except (sqlite3.Error, OSError) as error:
             raise unusable(path, error) from error
-        try:
-            state = _open_state(path, database)
-            mark = _open_mark(path, state)
-            _settle(database, mark, state)
-        except BaseException as error:
-            database.close()
-            if isinstance(error, sqlite3.Error | OSError):
-                raise unusable(path, error) from error
-            raise
         return cls(path, database, mark, state)
 
     @property
