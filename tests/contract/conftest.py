@@ -12,6 +12,11 @@ from pymongo import MongoClient
 from tests.contract.sources import FakeSourceHarness, MongoHarness, SourceHarness
 from tests.contract.stores import FakeStoreHarness, MongoStoreHarness, StoreHarness
 from tests.contract.streams import FakeStreamHarness, JetStreamHarness, StreamHarness
+from tests.contract.transports import (
+    FakeTransportHarness,
+    NatsTransportHarness,
+    TransportHarness,
+)
 from tests.servers import DENYING, OLD_SERVERS, OldNats, login
 
 from mnc.drivers.mongo.changes import MongoChangeSource
@@ -215,3 +220,12 @@ def stores(request: pytest.FixtureRequest) -> StoreHarness:
     if request.param == "fake":
         return FakeStoreHarness()
     return cast(StoreHarness, request.getfixturevalue("mongo_store"))
+
+
+@pytest.fixture(params=["fake", "real"])
+def transports(request: pytest.FixtureRequest, nursery: trio.Nursery) -> TransportHarness:
+    """Give both networks in turn."""
+    if request.param == "fake":
+        return FakeTransportHarness()
+    server: NatsServerProcess = request.getfixturevalue("nats_server")
+    return NatsTransportHarness(server.url, nursery)
