@@ -13,6 +13,11 @@ from tests.contract.registers import FakeRegisterHarness, MongoRegisterHarness, 
 from tests.contract.sources import FakeSourceHarness, MongoHarness, SourceHarness
 from tests.contract.stores import FakeStoreHarness, MongoStoreHarness, StoreHarness
 from tests.contract.streams import FakeStreamHarness, JetStreamHarness, StreamHarness
+from tests.contract.transports import (
+    FakeTransportHarness,
+    NatsTransportHarness,
+    TransportHarness,
+)
 from tests.servers import DENYING, OLD_SERVERS, OldNats, login
 
 from mnc.drivers.mongo.changes import MongoChangeSource
@@ -230,3 +235,12 @@ def registers(request: pytest.FixtureRequest) -> RegisterHarness:
     if request.param == "fake":
         return FakeRegisterHarness()
     return cast(RegisterHarness, request.getfixturevalue("mongo_register"))
+
+
+@pytest.fixture(params=["fake", "real"])
+def transports(request: pytest.FixtureRequest, nursery: trio.Nursery) -> TransportHarness:
+    """Give both networks in turn."""
+    if request.param == "fake":
+        return FakeTransportHarness()
+    server: NatsServerProcess = request.getfixturevalue("nats_server")
+    return NatsTransportHarness(server.url, nursery)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import trio
 
@@ -13,6 +14,7 @@ from mnc.raft import NodeId
 __all__ = ["FakeNetwork", "FakeTransport"]
 
 _CAPACITY = 256
+_CAPACITY_FOR_HELLO = 128
 
 
 class FakeNetwork:
@@ -82,10 +84,11 @@ class FakeTransport:
 
     def arrive(self, arrival: Arrival) -> None:
         """Take what comes in; for the network to use."""
-        try:
-            self._arrive.send_nowait(arrival)
-        except (trio.WouldBlock, trio.BrokenResourceError):
-            return  # full, or a process that has ended: lost, as on a real network
+        is_hello = isinstance(arrival, Heard) and isinstance(arrival.message, Hello)
+        capacity = _CAPACITY_FOR_HELLO if is_hello else _CAPACITY
+        if self.arrivals.statistics().current_buffer_used < capacity:
+            with suppress(trio.BrokenResourceError):  # a process that has ended
+                self._arrive.send_nowait(arrival)
 
     async def send(self, messages: Sequence[ClusterMessage], *, group: GroupId | None) -> None:
         """Send; see the port."""

@@ -45,6 +45,10 @@ class Denials:
         """Whether the user may not receive answers, so that every request is in vain."""
         return _ANSWERS in self._places
 
+    def includes(self, subject: str) -> bool:
+        """Say whether publishing or subscribing to `subject` was denied."""
+        return _place(subject).lower() in self._places
+
     def add(self, place: str) -> bool:
         """Remember a denied place; say whether it is a new one."""
         is_new = place not in self._places

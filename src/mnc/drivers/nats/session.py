@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -28,6 +29,7 @@ from mnc.drivers.nats.client import MendedClient
 from mnc.drivers.nats.denials import Denials, denied_place
 from mnc.drivers.nats.failures import describe, is_vague, translated
 from mnc.drivers.nats.security import connect_options, demands_tls, login_in_use
+from mnc.drivers.nats.subscriptions import Receive, Subscriptions
 from mnc.errors import ConfigError, OutcomeUnknownError, SinkError, SinkUnavailableError
 
 __all__ = ["NatsSession"]
@@ -72,6 +74,8 @@ class NatsSession:
         self._client: Client | None = None
         self._outage = asyncio.Event()
         self._connected = AsyncValue(False)
+        self._connected_at_s = -math.inf
+        self._subscriptions = Subscriptions()
         self._scope = trio.CancelScope()
         self._last_error: str | None = None
         self._described: set[str] = set()
@@ -82,6 +86,11 @@ class NatsSession:
     def last_error(self) -> str | None:
         """The kind of the last connection error, without addresses; None when connected."""
         return None if self._connected.value else self._last_error
+
+    @property
+    def connected_for_s(self) -> float:
+        """For how long the connection stands, in seconds; 0 without one."""
+        return trio.current_time() - self._connected_at_s if self._connected.value else 0.0
 
     @property
     def max_payload_bytes(self) -> int:
@@ -129,6 +138,24 @@ class NatsSession:
             self._scope.cancel()
             await self._connected.wait_value(False)
             await self.wait_connected()
+
+    @asynccontextmanager
+    async def subscription(self, subject: str, receive: Receive) -> AsyncIterator[None]:
+        """Receive messages while the block runs, whenever there is a connection.
+
+        A new client subscribes before anything is sent over it. What is published while there is
+        no connection is missed. `subject` is subscribed to once at a time.
+
+        Cancellation: nothing is received any more.
+        """
+        self._subscriptions.add(subject, receive)
+        try:
+            await self._apply_subscriptions()
+            yield
+        finally:
+            self._subscriptions.remove(subject)
+            with trio.move_on_after(_CLOSE_S, shield=True):  # it would go on with this client
+                await self._apply_subscriptions()
 
     async def call(
         self,
@@ -201,6 +228,14 @@ class NatsSession:
             self._scope.cancel()
         return self._denials.take(subjects)
 
+    def is_denied(self, subject: str) -> bool:
+        """Say whether the server has denied messages on a subject since the client connected."""
+        return self._denials.includes(subject)
+
+    async def _apply_subscriptions(self) -> None:
+        with suppress(SinkError):  # the next connection makes it so
+            await self.call(self._subscriptions.apply)
+
     def _require_client(self) -> Client:
         if self._client is None or not self._connected.value:
             raise SinkUnavailableError("there is no connection to NATS")
@@ -216,6 +251,7 @@ class NatsSession:
             return
         client = MendedClient(demands_tls=demands_tls(self._servers, self._security))
         self._client = client
+        self._denials = Denials()
         self._outage = asyncio.Event()
         with trio.CancelScope() as self._scope:
             try:
@@ -248,10 +284,10 @@ class NatsSession:
             skip_subject_validation=True,  # subjects are valid by construction
             error_cb=partial(self._on_error, client),
             disconnected_cb=self._on_disconnected,
-            reconnected_cb=self._on_reconnected,
+            reconnected_cb=partial(self._on_reconnected, client),
             closed_cb=partial(self._on_closed, client),
         )
-        await self._on_reconnected()
+        await trio_asyncio.aio_as_trio(self._on_reconnected, loop=loop)(client)
 
     async def _has_old_limits(self, client: Client) -> bool:
         """Compare with what a server greets another client with, to disturb no batch in flight."""
@@ -288,16 +324,19 @@ class NatsSession:
         if self._connected.value:
             self._log.warning("nats.disconnected", error=self._last_error)
         self._connected.value = False
+        self._denials = Denials()
         self._outage.set()
 
-    async def _on_reconnected(self) -> None:
-        if self._client is None:  # it is being closed
+    async def _on_reconnected(self, client: Client) -> None:
+        with suppress(nats.errors.Error):  # closed meanwhile
+            await self._subscriptions.apply(client)
+        if client is not self._client or not client.is_connected:
             return
         self._outage = asyncio.Event()
         self._last_error = None
         self._described.clear()
-        self._denials = Denials()
         self._scope.deadline = math.inf
+        self._connected_at_s = trio.current_time()
         self._connected.value = True
         self._log.info("nats.connected")
 

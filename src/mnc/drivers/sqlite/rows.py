@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import orjson
 
 from mnc.cluster.messages import GroupId
-from mnc.cluster.payloads import (
+from mnc.cluster.entry_codec import (
     decode_configuration,
     decode_payload,
     encode_configuration,

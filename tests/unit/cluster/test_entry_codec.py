@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnc.cluster.payloads import (
+from mnc.cluster.entry_codec import (
     decode_configuration,
     decode_payload,
     encode_configuration,
