@@ -19,6 +19,7 @@ __all__ = [
     "EventTooLargeError",
     "FenceLostError",
     "MncError",
+    "NotOwnerError",
     "OutcomeUnknownError",
     "PayloadTooLargeError",
     "PositionLostError",
@@ -146,6 +147,20 @@ class FenceLostError(SinkError):
     """The position marker is not where this writer left it: another writer is at work."""
 
     kind = "fence_lost"
+
+
+class NotOwnerError(SinkError):
+    """The stream knows an owner of the collection that was appointed after this one.
+
+    It heals when the cluster takes the collection from this instance, or appoints it anew.
+    """
+
+    kind = "not_owner"
+
+    def __init__(self, message: str, *, found_epoch: int) -> None:
+        super().__init__(message)
+        self.found_epoch = found_epoch
+        """The epoch that the collection's position has in the stream."""
 
 
 class DuplicateInBatchError(SinkError):

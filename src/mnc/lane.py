@@ -2,7 +2,8 @@
 
 Theory of operation. `acquire` says where the collection stands: what the stream's marker and the
 token document say, or "now" when it was never watched; a first position is made durable, in
-MongoDB and in the stream, BEFORE the first event is read. `Lane.run` then takes what the route
+MongoDB and in the stream, BEFORE the first event is read. A new owner puts a marker with its own
+epoch there, so that an earlier owner is fenced out at once. `Lane.run` then takes what the route
 holds, publishes it as one fenced batch, frees its bytes, and notes the new position for the keeper.
 Batches form by themselves: while one is in flight, the next collects. A lane that fails is dropped
 as a whole; its successor acquires again.
@@ -19,7 +20,7 @@ from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper, CheckpointObserver
 from mnc.checkpoint.ports import CheckpointStore
 from mnc.checkpoint.position import resume_from
-from mnc.errors import CheckpointError, MncError
+from mnc.errors import CheckpointError, MncError, NotOwnerError
 from mnc.model import Checkpoint, Epoch, Namespace, Position, StreamSeq
 from mnc.publish.ports import Batch, StreamPort
 from mnc.publish.publisher import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Publisher
@@ -37,6 +38,8 @@ _LAST_CHECKPOINT_S = 2.0
 
 _NO_MARKER = StreamSeq(0)
 
+_SINGLE = Epoch(0)
+
 _FIRST_LOOK_S = 1.0
 """When a new lane is first seen to have nothing left to store: earlier trouble is over then."""
 
@@ -52,9 +55,13 @@ async def acquire(
 ) -> Checkpoint:
     """Return where `namespace` resumes, with the fence for its first batch.
 
-    Raises SourceError, SinkError or CheckpointError.
+    The position in the stream has `epoch` then, where it is kept in a marker. Epoch 0 is a single
+    instance's: a person runs it, so it takes over from any other, and any other from it.
 
-    Cancellation: a first checkpoint and a first marker may have been stored.
+    Raises NotOwnerError when the position has a higher epoch than this; other SinkErrors,
+    SourceError or CheckpointError.
+
+    Cancellation: a first checkpoint and a marker with `epoch` may have been stored.
     """
     # The marker BEFORE the document: a document written in between then names a fence that the
     # marker read here doesn't have, and is rightly ignored.
@@ -64,17 +71,24 @@ async def acquire(
     if reached is None:
         now = Position(token=await source.current_token(), epoch=epoch)
         reached = await store.create(namespace, Checkpoint(position=now, stream_seq=_NO_MARKER))
-    if marker is not None:
+    found_epoch = reached.position.epoch
+    if epoch != _SINGLE and found_epoch > epoch:
+        raise NotOwnerError(
+            f"epoch {found_epoch} has another owner, and this instance was appointed for {epoch}",
+            found_epoch=found_epoch,
+        )
+    if marker is not None and found_epoch == epoch:
         return reached
     # Whoever drops the database takes the token documents along: the position stands in the stream
-    # from the start.
+    # from the start. And an earlier owner that still writes loses its fence BEFORE anything is read
+    # for this one.
     first = Batch(
         events=(),
         marker_subject=marker_subject,
-        position=reached.position,
-        expected_seq=_NO_MARKER,
+        position=Position(token=reached.position.token, epoch=epoch),
+        expected_seq=_NO_MARKER if marker is None else marker.stream_seq,
     )
-    return Checkpoint(position=reached.position, stream_seq=await stream.publish(first))
+    return Checkpoint(position=first.position, stream_seq=await stream.publish(first))
 
 
 class LaneObserver(CheckpointObserver, Protocol):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -38,15 +38,17 @@ from mnc.drivers.nats.sweep import PayloadSweeper
 from mnc.encode.dead_letter import DeadLetteringEncoder
 from mnc.encode.event import Encoder
 from mnc.encode.subject import marker_subject, stream_subjects
+from mnc.errors import MncError
 from mnc.http.app import build_app
 from mnc.http.server import bind, serve
 from mnc.lane import Lane, acquire
-from mnc.model import Epoch, Namespace
+from mnc.model import Epoch
 from mnc.publish.publisher import Publisher
 from mnc.publish.remedy import ClaimChecks, DeadLetters, Remedies, Remedy, Stop
 from mnc.supervise.policy import RestartPolicy
 from mnc.supervise.supervisor import Supervisor
 from mnc.telemetry.lane import LaneTelemetry
+from mnc.telemetry.lanes import Lanes
 from mnc.telemetry.metrics import Metrics
 
 __all__ = ["Running", "run_service"]
@@ -95,10 +97,7 @@ async def run_service(
     budget = ByteBudget(settings.publish_max_inflight_bytes)
     metrics.watch_mode(lambda: _name_of(stream.mode), modes=[mode.value for mode in Mode])
     metrics.watch_budget(lambda: budget.statistics().used_bytes, limit_bytes=budget.limit_bytes)
-    lanes = [
-        LaneTelemetry(Namespace(database=mongo.database.name, collection=name), metrics)
-        for name in settings.mongo_watch_collections
-    ]
+    lanes = Lanes(mongo.database.name, metrics)
     supervisor = Supervisor(
         lanes=lanes,
         workshop=_Workshop(
@@ -110,7 +109,9 @@ async def run_service(
         ),
         policy=RestartPolicy(),
         rng=random.Random(),  # noqa: S311 - jitter, no secret
+        released=_nobody_takes_over,
     )
+    supervisor.assign(dict.fromkeys(settings.mongo_watch_collections, _SINGLE))
     probes = _Probes(
         settings, mongo=mongo, session=session, stream=stream, lanes=lanes, metrics=metrics
     )
@@ -154,6 +155,10 @@ async def _watch(supervisor: Supervisor, *, shutdown: trio.Event, timeout_s: flo
                 remedy="nothing is lost: the next start goes on from the position markers",
             )
         nursery.cancel_scope.cancel()
+
+
+def _nobody_takes_over(collection: str, epoch: Epoch) -> None:
+    """Tell nobody that a collection is released: there is one instance."""
 
 
 def _remedies(settings: Settings, session: NatsSession) -> Remedies:
@@ -214,10 +219,10 @@ class _Workshop:
         self._in_flight = trio.CapacityLimiter(settings.publish_max_inflight_batches)
         self._rng = random.Random()  # noqa: S311 - jitter, no secret
 
-    async def prepare(self) -> None:
-        await self._stream.ensure()
+    async def prepare(self, failures: Collection[MncError], /) -> None:
+        await self._stream.prepare(failures)
 
-    async def lane(self, collection: str, telemetry: LaneTelemetry, /) -> Lane:
+    async def lane(self, collection: str, epoch: Epoch, telemetry: LaneTelemetry, /) -> Lane:
         subject = marker_subject(stream=self._settings.nats_stream_name, collection=collection)
         reached = await acquire(
             telemetry.namespace,
@@ -225,14 +230,14 @@ class _Workshop:
             source=self._source,
             stream=self._stream,
             store=self._store,
-            epoch=_SINGLE,
+            epoch=epoch,
         )
         publisher = Publisher(
             stream=self._stream,
             remedies=self._remedies,
             marker_subject=subject,
             reached=reached,
-            epoch=_SINGLE,
+            epoch=epoch,
             in_flight=self._in_flight,
             observer=telemetry,
             rng=self._rng,
@@ -279,7 +284,7 @@ class _Probes:
         mongo: MongoConnection,
         session: NatsSession,
         stream: JetStream,
-        lanes: Sequence[LaneTelemetry],
+        lanes: Lanes,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
@@ -294,7 +299,7 @@ class _Probes:
         }
 
     def readiness(self) -> Sequence[str]:
-        reasons = [reason for lane in self._lanes if (reason := lane.not_ready_because())]
+        reasons = [reason for lane in self._lanes.current() if (reason := lane.not_ready_because())]
         if reasons and self._session.last_error is not None:
             reasons.insert(0, f"NATS can't be reached: {self._session.last_error}")
         return reasons
@@ -307,7 +312,7 @@ class _Probes:
             "publishing": _publishing(self._stream.mode),
             "ready": not self.readiness(),
             "nats_error": self._session.last_error,
-            "collections": [lane.snapshot() for lane in self._lanes],
+            "collections": [lane.snapshot() for lane in self._lanes.current()],
         }
 
     def metrics(self) -> bytes:

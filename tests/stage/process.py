@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import trio
 from tests.fakes.checkpoints import FakeCheckpointStore
@@ -18,12 +18,14 @@ from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper
 from mnc.encode.event import Encoder
 from mnc.encode.subject import marker_subject
+from mnc.errors import MncError
 from mnc.lane import Lane, acquire
 from mnc.model import Checkpoint, Epoch, Namespace, ResumeToken
 from mnc.publish.publisher import Publisher
 from mnc.supervise.policy import RestartPolicy
 from mnc.supervise.supervisor import Supervisor
 from mnc.telemetry.lane import LaneTelemetry
+from mnc.telemetry.lanes import Lanes
 from mnc.telemetry.metrics import Metrics
 
 __all__ = ["FakeWorkshop", "Process", "World"]
@@ -133,11 +135,12 @@ class FakeWorkshop:
         self._checkpoint_interval_s = checkpoint_interval_s
         self._rng = rng
 
-    async def prepare(self) -> None:
+    async def prepare(self, failures: Collection[MncError], /) -> None:
         """Make sure of the stream."""
+        del failures  # asking costs nothing here
         await self._world.stream.ensure()
 
-    async def lane(self, collection: str, telemetry: LaneTelemetry, /) -> Lane:
+    async def lane(self, collection: str, epoch: Epoch, telemetry: LaneTelemetry, /) -> Lane:
         """Acquire a collection and build its lane."""
         subject = marker_subject(stream=_STREAM, collection=collection)
         reached = await acquire(
@@ -146,14 +149,14 @@ class FakeWorkshop:
             source=self._world.source,
             stream=self._world.stream,
             store=self._world.store,
-            epoch=Epoch(0),
+            epoch=epoch,
         )
         publisher = Publisher(
             stream=self._world.stream,
             remedies=STOPPING,
             marker_subject=subject,
             reached=reached,
-            epoch=Epoch(0),
+            epoch=epoch,
             in_flight=self._in_flight,
             observer=telemetry,
             rng=self._rng,
@@ -202,19 +205,37 @@ class Process:
         self,
         world: World,
         *collections: str,
+        epoch: int = 0,
         budget_bytes: int = 10**9,
         seed: int = 0,
     ) -> None:
         rng = random.Random(seed)
-        metrics = Metrics()
-        self.lanes = {
-            name: LaneTelemetry(Namespace(database=DATABASE, collection=name), metrics)
-            for name in collections
-        }
+        self.metrics = Metrics()
+        self.released: list[tuple[str, int]] = []
+        """Each collection that was released, with its epoch."""
         self.workshop = FakeWorkshop(world, budget_bytes=budget_bytes, rng=rng)
+        self._lanes = Lanes(DATABASE, self.metrics)
         self.supervisor = Supervisor(
-            lanes=self.lanes.values(), workshop=self.workshop, policy=RestartPolicy(), rng=rng
+            lanes=self._lanes,
+            workshop=self.workshop,
+            policy=RestartPolicy(),
+            rng=rng,
+            released=lambda name, epoch: self.released.append((name, epoch)),
         )
+        self.assign(*collections, epoch=epoch)
+
+    @property
+    def lanes(self) -> Mapping[str, LaneTelemetry]:
+        """What is shown of each collection."""
+        return {lane.namespace.collection: lane for lane in self._lanes.current()}
+
+    def assign(self, *collections: str, epoch: int = 0) -> None:
+        """Give it `collections`, all with one epoch, and no others."""
+        self.assign_epochs(dict.fromkeys(collections, epoch))
+
+    def assign_epochs(self, wanted: Mapping[str, int]) -> None:
+        """Give it the collections of `wanted`, each with its epoch, and no others."""
+        self.supervisor.assign({name: Epoch(epoch) for name, epoch in wanted.items()})
 
     @property
     def is_ready(self) -> bool:

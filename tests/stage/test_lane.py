@@ -49,7 +49,7 @@ class _World:
         self.budget = ByteBudget(10**9)
         self.observer = RecordingObserver()
 
-    async def acquire(self) -> Checkpoint:
+    async def acquire(self, *, epoch: int = 0) -> Checkpoint:
         """Acquire the collection."""
         return await acquire(
             NAMESPACE,
@@ -57,7 +57,7 @@ class _World:
             source=self.source,
             stream=self.stream,
             store=self.store,
-            epoch=Epoch(3),
+            epoch=Epoch(epoch),
         )
 
     async def publish(self, *numbers: int, fence: int) -> StreamSeq:
@@ -119,13 +119,13 @@ async def test_a_first_watch_is_durable_before_anything_is_read() -> None:
     """
     world = await _world()
     world.source.write("users")
-    first = await world.acquire()
+    first = await world.acquire(epoch=3)
     assert world.store.checkpoints[NAMESPACE].position == first.position
     assert world.stream.marker(_MARKER) == first
     assert first.position.epoch == 3
     assert world.source.streams == []
     assert world.source.write("users") > first.position.token > world.source.tokens("users")[0]
-    assert await world.acquire() == first
+    assert await world.acquire(epoch=3) == first
 
 
 @virtual_time

@@ -141,6 +141,11 @@ class Reader:
         """Make `run` return after the reply that is being delivered."""
         self._stopping = True
 
+    def narrow(self) -> None:
+        """Have the server leave out what no route wants any more, from the next reply on."""
+        if not all(route.is_open for route in self.routes):
+            self._must_reopen = True
+
     def offer(self, other: Reader) -> bool:
         """Take over the routes of `other`, which stands at a reply's boundary.
 
@@ -232,6 +237,8 @@ class Reader:
         """Hand a reply's events to their routes, and tell all routes how far the reply reaches."""
         if reply.events:
             for collection, lot in (await self._demultiplex(reply, routes)).items():
+                if not routes[collection].is_open:  # it has ended meanwhile
+                    continue
                 self._observer.captured(collection, len(lot.events))
                 if not await self._deliver_lot(lot, routes[collection]):
                     del routes[collection]
@@ -248,10 +255,12 @@ class Reader:
                 self._delivery = _Delivery(route, scope, began_at)
                 await route.deliver(events)
             self._delivery = None
+            if not route.is_open:
+                break
             waited_s = trio.current_time() - began_at
             self._waited_s[route.collection] += waited_s
             self._observer.waited(route.collection, waited_s)
-            if not scope.cancelled_caught or not route.is_open:
+            if not scope.cancelled_caught:
                 break
             if self._detach(route):
                 del self._routes[route.collection]

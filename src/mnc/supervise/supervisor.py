@@ -1,31 +1,35 @@
 """The supervisor of one database: its readers and lanes, their starts, failures and end.
 
-Theory of operation. Lanes that are due start together as a cohort: each acquires its position, then
-one reader reads for all. A lane that fails is dropped alone, while its reader goes on for the
-others; a reader that fails takes its lanes along. Either way the lane is due again after a delay,
-in a later cohort with a reader of its own, which hands its lanes to the oldest reader once it has
-caught up. A lane that is slow goes on as it is, and has a reader of its own until then, too.
+Theory of operation. `assign` says which collections are ours, each with an epoch. Lanes that are
+due start together as a cohort: each acquires its position, then one reader reads for all. A lane
+that fails is dropped alone, while its reader goes on for the others; a reader that fails takes its
+lanes along. Either way the lane is due again after a delay, in a later cohort with a reader of its
+own, which hands its lanes to the oldest reader once it has caught up. A lane that is slow goes on
+as it is, and has a reader of its own until then, too.
 An error that time alone doesn't heal, in a reader of several lanes, may be the fault of one of
 them: those lanes come back each in a cohort of its own, so that the others go on.
+A collection that isn't ours any more, or is ours with another epoch, is *withdrawn*: its capture
+ends at once, its lane stores what was captured, and then it is released.
 """
 
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import trio
 
 from mnc.capture.reader import CaptureObserver, Detach, Merge, Reader
 from mnc.capture.route import Route
-from mnc.errors import MncError, Recovery, SourceError
+from mnc.errors import MncError, Recovery, SinkError, SourceError
 from mnc.lane import Lane
+from mnc.model import Epoch
+from mnc.supervise.charge import Acquiring, Charge, Down, Preparing, Running, Waiting
 from mnc.supervise.policy import RestartPolicy
-from mnc.telemetry.lane import Capturing, LaneTelemetry, Restarting, Starting, Stopped
+from mnc.telemetry.lane import Capturing, Draining, LaneTelemetry, Restarting, Starting, Stopped
+from mnc.telemetry.lanes import Lanes
 
 __all__ = ["Supervisor", "Workshop"]
 
@@ -38,15 +42,31 @@ _MAX_READERS = 4
 While the broker is away, one lane after the other would be.
 """
 
+_MAX_ACQUIRING = 8
+"""How many positions are looked for at once: more is no faster, for this process is what limits it.
+
+So many collections ask a server that doesn't answer, before the others of the cohort give up, too.
+"""
+
+_DRAIN_S = 5.0
+"""How long a withdrawn collection may take to store what was captured.
+
+Cut off, nothing is lost: the next owner reads it again, which delays its own start by less.
+"""
+
 
 class Workshop(Protocol):
     """Builds what the supervisor runs; `mnc.service` provides it."""
 
-    async def prepare(self) -> None:
-        """Make sure that the stream exists and can be used. Raises SinkError."""
+    async def prepare(self, failures: Collection[MncError], /) -> None:
+        """Make sure that the stream exists and can be used. Raises SinkError.
+
+        `failures` are what ended the lanes that start again now: what they call in doubt is looked
+        at, and what is known to be good is not.
+        """
         ...
 
-    async def lane(self, collection: str, telemetry: LaneTelemetry, /) -> Lane:
+    async def lane(self, collection: str, epoch: Epoch, telemetry: LaneTelemetry, /) -> Lane:
         """Acquire a collection and build its lane.
 
         Raises SourceError, SinkError or CheckpointError.
@@ -66,54 +86,73 @@ class Workshop(Protocol):
         ...
 
 
-@dataclass(slots=True, kw_only=True)
-class _Charge:
-    """What the supervisor knows of one collection."""
-
-    telemetry: LaneTelemetry
-    due_at: float | None
-    """When to start it, on trio's clock; None while it runs or stays down."""
-    started_at: float = 0.0
-    failure: MncError | None = None
-    """What ended the last lane."""
-    failures: Counter[Recovery] = field(default_factory=Counter)
-    """How many in a row, by what heals them: a server that was away is no reason to rest long."""
-    alone: bool = False
-    """Whether it starts in a cohort of its own."""
-
-
 class Supervisor:
-    """Keep the lanes of one database running until told to stop.
+    """Keep the lanes of the collections that are assigned running until told to stop.
 
-    Invariants: a collection has at most one lane at a time; `readers` is in order of age.
+    Invariants: a collection has at most one lane at a time; `readers` is in order of age; a
+    collection whose route is open is in `charges`; those in `leaving` were withdrawn, and what they
+    do has not ended yet.
     """
 
     def __init__(
         self,
         *,
-        lanes: Iterable[LaneTelemetry],
+        lanes: Lanes,
         workshop: Workshop,
         policy: RestartPolicy,
         rng: random.Random,
+        released: Callable[[str, Epoch], None],
     ) -> None:
-        now = trio.current_time()
-        self._charges = {
-            telemetry.namespace.collection: _Charge(telemetry=telemetry, due_at=now)
-            for telemetry in lanes
-        }
+        """Make one without collections.
+
+        `released` hears once of each collection and epoch that were assigned and are no longer,
+        when nothing is done for them any more. It is called by `assign` and `stop`, too, and must
+        not call them.
+        """
+        self._lanes = lanes
         self._workshop = workshop
         self._policy = policy
         self._rng = rng
+        self._released = released
+        self._charges: dict[str, Charge] = {}
+        self._leaving: dict[str, Charge] = {}
         self._readers: list[Reader] = []
         self._changed = trio.Event()
         self._stopping = False
-        self._building: set[trio.CancelScope] = set()
+        self._preparing = trio.CancelScope()
+
+    def assign(self, wanted: Mapping[str, Epoch]) -> None:
+        """Run the lanes of `wanted` and no others; never waits.
+
+        New collections start at once, in one cohort. Others are withdrawn: their capture ends, what
+        was captured is stored within five seconds or left to the next owner, and they are released.
+        One whose epoch has changed is withdrawn, and starts again when that is over. After `stop`
+        nothing changes any more.
+        """
+        if self._stopping:
+            return
+        now = trio.current_time()
+        for charge in list(self._charges.values()):
+            if wanted.get(charge.collection) != charge.epoch:
+                self._withdraw(charge, drain_until=now + _DRAIN_S)
+        for name, epoch in wanted.items():
+            if name not in self._charges:
+                self._charges[name] = Charge(
+                    collection=name,
+                    epoch=epoch,
+                    telemetry=self._lanes.open(name),
+                    work=Waiting(now),
+                )
+        for reader in self._readers:
+            reader.narrow()
+        self._wake()
 
     def stop(self) -> None:
-        """Stop capture; `run` returns when what was captured is stored."""
+        """Withdraw all collections; `run` returns when what was captured is stored."""
         self._stopping = True
-        for scope in self._building:
-            scope.cancel()
+        self._preparing.cancel()
+        for charge in list(self._charges.values()):
+            self._withdraw(charge, drain_until=float("inf"))
         for reader in self._readers:
             reader.stop()
         self._wake()
@@ -128,73 +167,130 @@ class Supervisor:
         """
         async with trio.open_nursery() as nursery:
             while not self._stopping:
-                cohort = self._take_cohort()
-                if cohort:
-                    nursery.start_soon(self._run_cohort, nursery, cohort)
+                if cohort := self._take_cohort():
+                    if await self._prepare(cohort):
+                        nursery.start_soon(self._run_cohort, nursery, cohort)
                     continue
                 changed, wake_at = self._changed, self._next_due_at()
                 with trio.move_on_at(wake_at):
                     await changed.wait()
 
+    # --- assignment --------------------------------------------------------------------------
+
+    def _withdraw(self, charge: Charge, *, drain_until: float) -> None:
+        """End what is done for a collection; it is released when that has ended."""
+        del self._charges[charge.collection]
+        match charge.work:
+            case Waiting() | Preparing() | Down():
+                self._let_go(charge)
+            case Acquiring(scope=scope):
+                self._leaving[charge.collection] = charge
+                scope.cancel()
+            case Running(route=route, scope=scope):
+                self._leaving[charge.collection] = charge
+                charge.telemetry.enter(Draining())
+                route.end()
+                scope.deadline = drain_until
+            case _:
+                assert_never(charge.work)
+
+    def _ended(self, charge: Charge) -> None:
+        """Note that nothing is done for a collection at the moment."""
+        if self._leaving.get(charge.collection) is charge:
+            del self._leaving[charge.collection]
+            self._let_go(charge)
+
+    def _let_go(self, charge: Charge) -> None:
+        name = charge.collection
+        # At the process's end, and for another charge of the collection, its state is shown on.
+        if not (self._stopping or name in self._charges or name in self._leaving):
+            self._lanes.close(name)
+        self._released(name, charge.epoch)
+        self._wake()
+
     # --- cohorts -----------------------------------------------------------------------------
 
-    def _next_due_at(self) -> float:
-        due = [charge.due_at for charge in self._charges.values() if charge.due_at is not None]
-        return min(due, default=float("inf"))
+    def _due(self) -> Iterable[tuple[float, Charge]]:
+        """Return when to start what waits, but for a collection that has a lane still."""
+        return (
+            (charge.work.due_at, charge)
+            for charge in self._charges.values()
+            if isinstance(charge.work, Waiting) and charge.collection not in self._leaving
+        )
 
-    def _take_cohort(self) -> list[str]:
-        """Choose the collections to start now, if any is due, and mark them as running."""
+    def _next_due_at(self) -> float:
+        return min((due_at for due_at, _ in self._due()), default=float("inf"))
+
+    def _take_cohort(self) -> Sequence[Charge]:
+        """Choose the collections to start now, if any is due, and mark them so."""
         now = trio.current_time()
         if self._next_due_at() > now:
             return []
-        due = [
-            name
-            for name, charge in self._charges.items()
-            if charge.due_at is not None and charge.due_at <= now + _COALESCE_S
-        ]
-        alone = [name for name in due if self._charges[name].alone]
+        due = [charge for due_at, charge in self._due() if due_at <= now + _COALESCE_S]
+        alone = [charge for charge in due if charge.alone]
         cohort = alone[:1] or due
-        for name in cohort:
-            charge = self._charges[name]
-            charge.due_at, charge.started_at, charge.alone = None, now, False
+        for charge in cohort:
+            charge.work, charge.started_at, charge.alone = Preparing(), now, False
             charge.telemetry.enter(Starting(after=charge.failure))
         return cohort
 
-    async def _run_cohort(self, nursery: trio.Nursery, cohort: Collection[str]) -> None:
-        lanes: list[Lane] = []
-        with trio.CancelScope() as scope:
-            self._building.add(scope)
-            if not self._stopping:
-                lanes = await self._build(cohort)
-        self._building.discard(scope)
-        # A call in a thread may have ended the building in spite of its cancellation.
-        if self._stopping or not lanes:
-            return
-        for lane in lanes:
-            nursery.start_soon(self._run_lane, lane)
-        await self._run_reader(self._add_reader(nursery, [lane.route for lane in lanes]))
-
-    async def _build(self, cohort: Collection[str]) -> list[Lane]:
-        try:
-            await self._workshop.prepare()
-        except MncError as error:
-            for name in cohort:
-                self._failed(name, error)
-            return []
-        lanes: list[Lane] = []
-        unreachable: MncError | None = None
-        for name in cohort:
-            if unreachable is not None:
-                # Asking again for each of a hundred collections would take minutes.
-                self._failed(name, unreachable)
-                continue
+    async def _prepare(self, cohort: Iterable[Charge]) -> bool:
+        """Make the stream ready for a cohort; say whether it is."""
+        failures = [charge.failure for charge in cohort if charge.failure is not None]
+        with trio.CancelScope() as self._preparing:
             try:
-                lanes.append(await self._workshop.lane(name, self._charges[name].telemetry))
+                await self._workshop.prepare(failures)
             except MncError as error:
-                self._failed(name, error)
+                for charge in filter(self._is_ours, cohort):
+                    self._failed(charge, error)
+                return False
+        return True
+
+    async def _run_cohort(self, nursery: trio.Nursery, cohort: Iterable[Charge]) -> None:
+        routes = [route for route in await self._acquire(nursery, cohort) if route.is_open]
+        if routes:
+            await self._run_reader(self._add_reader(nursery, routes))
+
+    async def _acquire(self, nursery: trio.Nursery, cohort: Iterable[Charge]) -> Sequence[Route]:
+        """Start the lanes of a cohort, as far as it is ours still; return their routes."""
+        limiter = trio.CapacityLimiter(_MAX_ACQUIRING)
+        unreachable: MncError | None = None
+        routes: list[Route] = []
+
+        async def acquire(charge: Charge, scope: trio.CancelScope) -> None:
+            nonlocal unreachable
+            lane: Lane | None = None
+            try:
+                with scope:
+                    async with limiter:
+                        if unreachable is not None:
+                            # Asking again for each of a hundred collections would take minutes.
+                            raise unreachable
+                        lane = await self._workshop.lane(
+                            charge.collection, charge.epoch, charge.telemetry
+                        )
+            except MncError as error:
                 if error.recovery is Recovery.RECONNECT:
                     unreachable = error  # what one collection met, the others would
-        return lanes
+                self._failed(charge, error)
+            # A call in a thread may have ended the building in spite of its cancellation.
+            if lane is not None and self._is_ours(charge):
+                charge.work = Running(lane.route)
+                nursery.start_soon(self._run_lane, charge, charge.work.scope, lane)
+                routes.append(lane.route)
+                return
+            if lane is not None:
+                lane.route.close()
+            self._ended(charge)
+
+        async with trio.open_nursery() as acquiring:
+            for charge in filter(self._is_ours, cohort):
+                charge.work = Acquiring()
+                acquiring.start_soon(acquire, charge, charge.work.scope)
+        return routes
+
+    def _is_ours(self, charge: Charge) -> bool:
+        return self._charges.get(charge.collection) is charge
 
     # --- readers -----------------------------------------------------------------------------
 
@@ -213,9 +309,10 @@ class Supervisor:
             failure = error
         finally:
             self._readers.remove(reader)
-        for route in reader.routes:
+        routes = [route for route in reader.routes if route.is_open]
+        for route in routes:
             if failure is not None and failure.recovery in (Recovery.WAIT, Recovery.STOP):
-                self._charges[route.collection].alone = len(reader.routes) > 1
+                self._charges[route.collection].alone = len(routes) > 1
             route.end(failure)
 
     def _merge(self, reader: Reader) -> bool:
@@ -247,20 +344,24 @@ class Supervisor:
 
     # --- lanes -------------------------------------------------------------------------------
 
-    async def _run_lane(self, lane: Lane) -> None:
-        name = lane.route.collection
+    async def _run_lane(self, charge: Charge, scope: trio.CancelScope, lane: Lane) -> None:
         try:
-            await lane.run()
+            with scope:
+                await lane.run()
         except MncError as error:
-            self._failed(name, error)
+            self._failed(charge, error)
         else:
-            self._charges[name].telemetry.enter(Stopped(error=None))
+            late = SinkError(
+                f"what was captured could not be stored within {_DRAIN_S:.0f} s",
+                remedy="nothing is lost: the next owner goes on from the position marker",
+            )
+            charge.telemetry.enter(Stopped(error=late if scope.cancelled_caught else None))
         finally:
             lane.route.close()
+        self._ended(charge)
 
-    def _failed(self, name: str, error: MncError) -> None:
+    def _failed(self, charge: Charge, error: MncError) -> None:
         """Decide when a collection starts again."""
-        charge = self._charges[name]
         charge.failure = error
         now = trio.current_time()
         attempt = self._policy.attempt(
@@ -273,11 +374,12 @@ class Supervisor:
             if charge.alone
             else self._policy.delay_s(error, attempt=attempt, rng=self._rng)
         )
-        if delay_s is None or self._stopping:
+        if delay_s is None or not self._is_ours(charge):
+            charge.work = Down()
             charge.telemetry.enter(Stopped(error=error))
             return
-        charge.due_at = now + delay_s
-        charge.telemetry.enter(Restarting(error=error, retry_at=charge.due_at))
+        charge.work = Waiting(now + delay_s)
+        charge.telemetry.enter(Restarting(error=error, retry_at=charge.work.due_at))
         self._wake()
 
     def _wake(self) -> None:

@@ -11,11 +11,19 @@ from typing import Protocol, assert_never
 import structlog
 import trio
 
-from mnc.errors import MncError, SinkError
+from mnc.errors import MncError, Recovery, SinkError
 from mnc.model import Checkpoint, EncodedEvent, Namespace, Operation
 from mnc.telemetry.metrics import Metrics
 
-__all__ = ["Capturing", "LaneState", "LaneTelemetry", "Restarting", "Starting", "Stopped"]
+__all__ = [
+    "Capturing",
+    "Draining",
+    "LaneState",
+    "LaneTelemetry",
+    "Restarting",
+    "Starting",
+    "Stopped",
+]
 
 STALLED_AFTER_S = 5.0
 """Publishing that is in trouble for this long makes the instance not ready.
@@ -37,6 +45,11 @@ class Capturing:
     """The change stream is open."""
 
 
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """Capture has ended, and what was captured is being stored."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restarting:
     """The lane failed and will be started again."""
@@ -48,12 +61,12 @@ class Restarting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """The lane is down: for good with an error, at shutdown without."""
+    """The lane is down: with the error that ended it, or because it was told to end."""
 
     error: MncError | None
 
 
-LaneState = Starting | Capturing | Restarting | Stopped
+LaneState = Starting | Capturing | Draining | Restarting | Stopped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +139,8 @@ class LaneTelemetry:
             case Capturing():
                 self._logged_failure = ""
                 self._log.info("capture.opened")
+            case Draining():
+                self._log.info("capture.ended")
             case Restarting(error=error, retry_at=retry_at):
                 self._restarts.inc()
                 self._count_error(error)
@@ -146,7 +161,10 @@ class LaneTelemetry:
                     self._log.info("lane.stopped")
                 else:
                     self._count_error(error)
-                    self._log.error("lane.stopped", kind=error.kind, error=str(error))
+                    for_good = error.recovery is Recovery.STOP
+                    (self._log.error if for_good else self._log.warning)(
+                        "lane.stopped", kind=error.kind, error=str(error)
+                    )
             case _:
                 assert_never(state)
 
@@ -230,7 +248,7 @@ class LaneTelemetry:
             case Stopped(error=error):
                 why = "" if error is None else f": {error}"
                 return f"{name} is stopped{why}"
-            case Capturing():
+            case Capturing() | Draining():
                 if self._trouble is None or not self._trouble.is_serious(now):
                     return None
                 lasted_s = now - self._trouble.since
@@ -238,6 +256,11 @@ class LaneTelemetry:
                 return f"{name} has not been able to publish for {lasted_s:.0f} s: {error}"
             case _:
                 assert_never(self._state)
+
+    def close(self) -> None:
+        """Take the gauges out of the metrics: what they say isn't this instance's to say now."""
+        for gauge in (self._metrics.capturing, self._metrics.lane_inflight_bytes):
+            gauge.remove(*self._labels)
 
     def snapshot(self) -> dict[str, object]:
         """Return what `/status` shows of this collection."""

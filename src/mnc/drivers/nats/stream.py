@@ -9,7 +9,7 @@ one has other fences, so a lane that meets one starts again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import assert_never
 
 import structlog
@@ -29,6 +29,7 @@ from mnc.drivers.nats.stream_config import (
 )
 from mnc.encode.subject import StreamSubjects
 from mnc.errors import (
+    MncError,
     PayloadTooLargeError,
     SinkError,
     SinkRefusedError,
@@ -98,10 +99,23 @@ class JetStream:
             if not has_leader(reply):
                 raise SinkUnavailableError(f"stream {self._stream} has no leader now")
 
+    async def prepare(self, failures: Collection[MncError]) -> None:
+        """Make sure of what the lanes that start need, after their predecessors' `failures`.
+
+        What is known to be good costs no question: a collection that moves here has to be captured
+        soon. Waits for a connection. Raises as `ensure` does.
+
+        Cancellation: as `ensure` says.
+        """
+        await self.wait_connected()
+        if any(isinstance(failure, PayloadTooLargeError) for failure in failures):
+            await self._session.refresh_limits()
+        if self._mode is None or any(isinstance(failure, SinkError) for failure in failures):
+            await self.ensure()
+
     async def ensure(self) -> None:
         """Create the stream, or add what it lacks; see `StreamPort.ensure`."""
         await self.wait_connected()
-        await self._session.refresh_limits()
         found = await self._found()
         if found is not None and (blocked := obstacle(found)):
             problem, remedy = blocked
