@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from tests.cluster import SIZE, Cluster
 from tests.deployment import Deploy
-from tests.injection.faults import Heal, Hold, Refuse
-from tests.injection.thread import ThreadedProxy, threaded
-from tests.servers import StartNatsServer, reload
 from tests.soak import SOAK
-from tests.waiting import wait_until
-
-from mnc.embedded.servers import NatsServerProcess
 
 COLLECTIONS = ("users", "movies", "orders", "films")
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import orjson
 
-from mnc.cluster.messages import GroupId
 from mnc.cluster.entry_codec import (
     decode_configuration,
     decode_payload,
     encode_configuration,
     encode_payload,
 )
+from mnc.cluster.messages import GroupId
 from mnc.raft import Entry, HardState, NodeId, Snapshot
 
 __all__ = [
