@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.cluster import SIZE, Cluster
+from tests.connector import ConnectorProcess
 from tests.deployment import Deploy
 from tests.soak import SOAK
 
@@ -61,7 +62,7 @@ def kill_all(cluster: Cluster, rng: random.Random) -> None:
     cluster.wait_working()
 
 
-def _others(cluster: Cluster, number: int):
+def _others(cluster: Cluster, number: int) -> ConnectorProcess:
     return cluster.instances[(number + 1) % SIZE]
 
 

@@ -60,7 +60,6 @@ class Node:
         in_thread: InThread,
         transport: Transport,
         register: FoundingRegister,
-        assigned: Callable[[Mapping[str, Epoch]], None],
         rng: random.Random,
     ) -> None:
         self._instance = instance
@@ -72,7 +71,7 @@ class Node:
         self._in_thread = in_thread
         self._transport = transport
         self._register = register
-        self._assigned = assigned
+        self._assigned: Callable[[Mapping[str, Epoch]], None] = _ignore
         self._rng = rng
         self._log = structlog.get_logger()
         self._started_at = trio.current_time()
@@ -99,6 +98,8 @@ class Node:
         if self._replica.view.soft_state.leader is None:
             since_s = trio.current_time() - self._replica.led_at
             return f"the cluster has had no leader for {since_s:.0f} s: a majority has to run"
+        if not self._replica.has_joined:
+            return "this instance is joining the cluster"
         return None
 
     # --- what this instance does -----------------------------------------------------------------
@@ -125,13 +126,15 @@ class Node:
             while replica.resign():
                 await self._changed.wait()
 
-    async def run(self) -> None:
+    async def run(self, assigned: Callable[[Mapping[str, Epoch]], None]) -> None:
         """Take part in the cluster, until cancelled.
 
-        Raises ClusterError when the disk fails or the cluster runs a newer version.
+        `assigned` hears of every change of what this instance should work on. Raises ClusterError
+        when the disk fails or the cluster runs a newer version.
 
         Cancellation: the group sees an instance that is gone.
         """
+        self._assigned = assigned
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen)
             while True:
@@ -294,3 +297,7 @@ class Node:
             Sighting(hello=hello, age_s=now - heard_at)
             for hello, heard_at in self._sightings.values()
         ]
+
+
+def _ignore(_: Mapping[str, Epoch]) -> None:
+    """Tell nobody, before `run`."""

@@ -170,7 +170,7 @@ class Replica:
     @property
     def owned(self) -> Mapping[str, Epoch]:
         """The collections that this instance should be working on, with their epochs."""
-        if not self._has_joined:
+        if not self.has_joined:
             return {}
         return {
             name: share.epoch
@@ -197,7 +197,7 @@ class Replica:
     def has_left(self) -> bool:
         """Whether the group knows that this instance has no work any more."""
         owns = any(share.owner == self.node for share in self.state.shares.values())
-        return not self._has_joined and not owns
+        return not self.has_joined and not owns
 
     def resign(self) -> bool:
         """Hand the leadership to who has most of the log; return whether it still is here."""
@@ -311,15 +311,16 @@ class Replica:
     # --- commands ----------------------------------------------------------------------------
 
     @property
-    def _has_joined(self) -> bool:
+    def has_joined(self) -> bool:
+        """Whether the group knows this process, and gives it work."""
         member = self.state.members.get(self.node)
         return member is not None and member.incarnation == self._instance.incarnation
 
     def _pending(self) -> Iterator[Command]:
         """Yield what this instance has to tell the group, and the state doesn't show yet."""
-        if self._leaving and self._has_joined:
+        if self._leaving and self.has_joined:
             yield Leave(node=self.node, incarnation=self._instance.incarnation)
-        elif not self._leaving and not self._has_joined:
+        elif not self._leaving and not self.has_joined:
             yield Join(
                 node=self.node, name=self._instance.name, incarnation=self._instance.incarnation
             )

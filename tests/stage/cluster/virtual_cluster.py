@@ -78,12 +78,11 @@ class VirtualCluster:
                     in_thread=_at_once,
                     transport=self.network.connect(disk.node),
                     register=self.register,
-                    assigned=partial(self._assigned, number),
                     rng=random.Random(self._rng.random()),
                 )
             )
             self.processes[number] = process
-            self._nursery.start_soon(self._run, process)
+            self._nursery.start_soon(self._run, number, process)
 
     def crash(self, number: int) -> None:
         """End an instance as kill -9 does."""
@@ -138,9 +137,9 @@ class VirtualCluster:
 
     # --- the instances ---------------------------------------------------------------------------
 
-    async def _run(self, process: _Process) -> None:
+    async def _run(self, number: int, process: _Process) -> None:
         with process.scope:
-            await process.node.run()
+            await process.node.run(partial(self._assigned, number))
 
     def _assigned(self, number: int, owned: Mapping[str, Epoch]) -> None:
         process = self.processes[number]

@@ -1,0 +1,165 @@
+"""Who owns which collection: this instance alone all of them, or what its cluster says."""
+
+from __future__ import annotations
+
+import platform
+import random
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final, Protocol
+from uuid import uuid4
+
+import trio
+
+from mnc.cluster.node import Node
+from mnc.cluster.replica import Instance, Pace
+from mnc.cluster.wire import Stamp, scope
+from mnc.config import Settings
+from mnc.drivers.mongo.connection import MongoConnection
+from mnc.drivers.mongo.founding import MongoFoundingRegister
+from mnc.drivers.nats.cluster import NatsTransport
+from mnc.drivers.nats.session import NatsSession
+from mnc.drivers.sqlite.storage import SqliteStorage
+from mnc.model import Epoch
+
+__all__ = ["Alone", "Assign", "InCluster", "Ownership"]
+
+Assign = Callable[[Mapping[str, Epoch]], None]
+"""Work on these collections from now on, and on no others."""
+
+_SINGLE: Final = Epoch(0)
+"""A single instance owns every collection for ever."""
+
+
+class Ownership(Protocol):
+    """Says which collections this instance owns."""
+
+    @property
+    def initial(self) -> Mapping[str, Epoch]:
+        """What it owns before anything is heard from others."""
+        ...
+
+    async def run(self, assign: Assign, /) -> None:
+        """Call `assign` at each change, until cancelled. Raises ClusterError."""
+        ...
+
+    def released(self, collection: str, epoch: Epoch, /) -> None:
+        """Hear that nothing more is done for a collection in this epoch."""
+        ...
+
+    def begin_to_leave(self) -> None:
+        """Take no more work: the process is about to end."""
+        ...
+
+    async def finish_leaving(self) -> None:
+        """Wait until others have taken over, for a second or two at most."""
+        ...
+
+    def not_ready_because(self) -> str | None:
+        """Say in a sentence why this instance can't be given work, or None."""
+        ...
+
+    def status(self) -> Mapping[str, object] | None:
+        """Return what `/status` shows of the cluster; None without one."""
+        ...
+
+
+class Alone:
+    """A single instance, which owns everything."""
+
+    def __init__(self, collections: Sequence[str]) -> None:
+        self.initial: Mapping[str, Epoch] = dict.fromkeys(collections, _SINGLE)
+
+    async def run(self, _: Assign, /) -> None:
+        """See `Ownership.run`: nothing ever changes."""
+
+    def released(self, collection: str, epoch: Epoch, /) -> None:
+        """See `Ownership.released`: there is nobody to tell."""
+
+    def begin_to_leave(self) -> None:
+        """See `Ownership.begin_to_leave`."""
+
+    async def finish_leaving(self) -> None:
+        """See `Ownership.finish_leaving`."""
+
+    def not_ready_because(self) -> str | None:
+        """See `Ownership.not_ready_because`."""
+        return None
+
+    def status(self) -> Mapping[str, object] | None:
+        """See `Ownership.status`."""
+        return None
+
+
+class InCluster:
+    """One instance of several."""
+
+    def __init__(
+        self, settings: Settings, *, mongo: MongoConnection, session: NatsSession, http_port: int
+    ) -> None:
+        """Open the disk. Raises ConfigError or ClusterError when it can't be used."""
+        path = settings.raft_log_path or Path("mnc-raft") / str(settings.http_port)
+        self._storage = SqliteStorage.open(path)
+        self._transport = NatsTransport(
+            session,
+            cluster=settings.raft_cluster_name,
+            node=self._storage.node,
+            stamp=Stamp(
+                size=settings.raft_cluster_size,
+                scope=scope(database=mongo.database.name, stream=settings.nats_stream_name),
+            ),
+        )
+        self.initial: Mapping[str, Epoch] = {}
+        self._node = Node(
+            instance=Instance(
+                name=settings.raft_node_name or f"{platform.node()}:{http_port}",
+                incarnation=uuid4().hex,
+            ),
+            size=settings.raft_cluster_size,
+            collections=frozenset(settings.mongo_watch_collections),
+            assignment=settings.raft_assignment,
+            pace=Pace.of(settings.raft_election_timeout_s),
+            storage=self._storage,
+            in_thread=partial(trio.to_thread.run_sync, limiter=trio.CapacityLimiter(1)),
+            transport=self._transport,
+            register=MongoFoundingRegister(
+                mongo,
+                collection=settings.mongo_resume_tokens_collection,
+                cluster=settings.raft_cluster_name,
+                stream=settings.nats_stream_name,
+            ),
+            rng=random.Random(),  # noqa: S311 - election time-outs, no secret
+        )
+
+    async def run(self, assign: Assign, /) -> None:
+        """See `Ownership.run`."""
+        try:
+            async with self._transport.listening():
+                await self._node.run(assign)
+        finally:
+            self._storage.close()
+
+    def released(self, collection: str, epoch: Epoch, /) -> None:
+        """See `Ownership.released`."""
+        self._node.release(collection, epoch)
+
+    def begin_to_leave(self) -> None:
+        """See `Ownership.begin_to_leave`."""
+        self._node.begin_to_leave()
+
+    async def finish_leaving(self) -> None:
+        """See `Ownership.finish_leaving`."""
+        await self._node.finish_leaving()
+
+    def not_ready_because(self) -> str | None:
+        """See `Ownership.not_ready_because`."""
+        return self._node.not_ready_because()
+
+    def status(self) -> Mapping[str, object]:
+        """See `Ownership.status`."""
+        view = self._node.view
+        return {
+            "strangers": self._transport.strangers,
+            **(view.status() if view else {"node": self._storage.node, "group": None}),
+        }

@@ -1,0 +1,158 @@
+"""The composition root: builds the nursery tree of `mnc serve` and takes it down in order.
+
+    serve
+    ├── http          starts first, so that health can say "starting"; ends last
+    ├── nats          one trio-asyncio loop with the NATS client
+    ├── raft          this instance's part in the cluster; not with RAFT_CLUSTER_SIZE=1
+    └── watch         supervisor: one reader and many lanes for each database; a sweeper
+
+Shutdown: capture stops; what was captured is published and checkpointed, up to a deadline; others
+take over; then the clients are closed, then HTTP.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from mnc import __version__
+from mnc.capture.budget import ByteBudget
+from mnc.config import Settings
+from mnc.drivers.mongo.connection import MongoConnection
+from mnc.drivers.nats.mode import Mode
+from mnc.drivers.nats.session import NatsSession
+from mnc.drivers.nats.stream import JetStream
+from mnc.drivers.nats.sweep import PayloadSweeper
+from mnc.encode.subject import stream_subjects
+from mnc.http.app import build_app
+from mnc.http.server import bind, serve
+from mnc.service.ownership import Alone, InCluster, Ownership
+from mnc.service.probes import ServiceProbes
+from mnc.service.workshop import SettingsWorkshop
+from mnc.supervise.policy import RestartPolicy
+from mnc.supervise.supervisor import Supervisor
+from mnc.telemetry.lanes import Lanes
+from mnc.telemetry.metrics import Metrics
+
+__all__ = ["Running", "run_service"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """What a caller can know once the service has started."""
+
+    http_port: int
+    readiness: Callable[[], Sequence[str]]
+    """Why the instance isn't ready, in sentences; empty when it is."""
+
+
+async def run_service(
+    settings: Settings,
+    *,
+    shutdown: trio.Event,
+    task_status: trio.TaskStatus[Running] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run the connector until `shutdown` is set, then drain it and return.
+
+    Raises ConfigError when the HTTP port can't be bound, or a client or the disk refuses its
+    setting; ClusterError when the state on the disk can't be trusted. Servers
+    that can't be reached are waited for; `/readyz` says so meanwhile.
+
+    Cancellation: everything is dropped where it is; the next start goes on from the markers.
+    """
+    log = structlog.get_logger()
+    listening = bind(settings.http_host, settings.http_port)
+    http_port: int = listening.getsockname()[1]
+    mongo = MongoConnection(settings.mongo_uri.get_secret_value(), app_name="mnc")
+    session = NatsSession(settings.nats_servers, name="mnc", security=settings)
+    stream = JetStream(
+        session,
+        stream=settings.nats_stream_name,
+        subjects=stream_subjects(settings.nats_stream_name),
+        ack_timeout_s=settings.nats_ack_timeout_s,
+        require_fencing=settings.nats_require_fencing,
+    )
+    metrics = Metrics()
+    budget = ByteBudget(settings.publish_max_inflight_bytes)
+    metrics.watch_mode(
+        lambda: stream.mode and stream.mode.value, modes=[mode.value for mode in Mode]
+    )
+    metrics.watch_budget(lambda: budget.statistics().used_bytes, limit_bytes=budget.limit_bytes)
+    lanes = Lanes(mongo.database.name, metrics)
+    ownership: Ownership = (
+        Alone(settings.mongo_watch_collections)
+        if settings.raft_cluster_size == 1
+        else InCluster(settings, mongo=mongo, session=session, http_port=http_port)
+    )
+    supervisor = Supervisor(
+        lanes=lanes,
+        workshop=SettingsWorkshop(
+            settings, mongo=mongo, stream=stream, session=session, budget=budget
+        ),
+        policy=RestartPolicy(),
+        rng=random.Random(),  # noqa: S311 - jitter, no secret
+        released=ownership.released,
+    )
+    supervisor.assign(ownership.initial)
+    probes = ServiceProbes(
+        settings,
+        mongo=mongo,
+        session=session,
+        stream=stream,
+        ownership=ownership,
+        lanes=lanes,
+        metrics=metrics,
+    )
+    async with trio.open_nursery() as http:
+        await http.start(serve, build_app(probes), listening)
+        log.info("service.started", version=__version__, http_port=http_port)
+        async with trio.open_nursery() as clients:
+            await clients.start(session.run)
+            task_status.started(Running(http_port=http_port, readiness=probes.readiness))
+            async with trio.open_nursery() as beside:
+                if settings.nats_oversize == "objectstore":
+                    sweeper = PayloadSweeper(session, stream=settings.nats_stream_name)
+                    beside.start_soon(sweeper.run)
+                beside.start_soon(ownership.run, supervisor.assign)
+                await _watch(
+                    supervisor,
+                    ownership,
+                    shutdown=shutdown,
+                    timeout_s=settings.shutdown_timeout_s,
+                )
+                await ownership.finish_leaving()
+                beside.cancel_scope.cancel()
+            clients.cancel_scope.cancel()
+        await mongo.close()
+        http.cancel_scope.cancel()
+    log.info("service.stopped")
+
+
+async def _watch(
+    supervisor: Supervisor, ownership: Ownership, *, shutdown: trio.Event, timeout_s: float
+) -> None:
+    """Run the supervisor until it has drained, or until the deadline after `shutdown`."""
+    log = structlog.get_logger()
+
+    async def stop_when_told(scope: trio.CancelScope) -> None:
+        await shutdown.wait()
+        log.info("service.stopping", timeout_s=timeout_s)
+        ownership.begin_to_leave()
+        supervisor.stop()
+        scope.deadline = trio.current_time() + timeout_s
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+            nursery.start_soon(stop_when_told, scope)
+            await supervisor.run()
+        if scope.cancelled_caught:
+            log.warning(
+                "service.drain_timed_out",
+                timeout_s=timeout_s,
+                remedy="nothing is lost: the next start goes on from the position markers",
+            )
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,152 @@
+"""What the settings say of lanes and readers: which drivers, which policies."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterable
+from typing import assert_never
+
+import trio
+
+from mnc.capture.budget import ByteBudget
+from mnc.capture.demultiplex import Encode
+from mnc.capture.reader import CaptureObserver, Detach, Merge, Reader
+from mnc.capture.route import Route
+from mnc.checkpoint.keeper import CheckpointKeeper
+from mnc.config import Settings
+from mnc.drivers.mongo.changes import MongoChangeSource
+from mnc.drivers.mongo.checkpoints import MongoCheckpointStore
+from mnc.drivers.mongo.connection import MongoConnection
+from mnc.drivers.nats.claims import JetStreamPayloads
+from mnc.drivers.nats.session import NatsSession
+from mnc.drivers.nats.stream import JetStream
+from mnc.encode.dead_letter import DeadLetteringEncoder
+from mnc.encode.event import Encoder
+from mnc.encode.subject import marker_subject
+from mnc.errors import MncError
+from mnc.lane import Lane, acquire
+from mnc.model import Epoch
+from mnc.publish.publisher import Publisher
+from mnc.publish.remedy import ClaimChecks, DeadLetters, Remedies, Remedy, Stop
+from mnc.telemetry.lane import LaneTelemetry
+
+__all__ = ["SettingsWorkshop"]
+
+_FULL_DOCUMENT = "updateLookup"
+"""Updates carry the document as it is when MongoDB looks it up, as earlier connectors had it."""
+
+
+class SettingsWorkshop:
+    """Builds lanes and readers from the settings and the drivers."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        mongo: MongoConnection,
+        stream: JetStream,
+        session: NatsSession,
+        budget: ByteBudget,
+    ) -> None:
+        self._settings = settings
+        self._stream = stream
+        self._remedies = _remedies(settings, session)
+        self._budget = budget
+        self._source = MongoChangeSource(mongo, full_document=_FULL_DOCUMENT)
+        self._store = MongoCheckpointStore(
+            mongo,
+            collection=settings.mongo_resume_tokens_collection,
+            stream=settings.nats_stream_name,
+        )
+        encoder = Encoder(stream=settings.nats_stream_name)
+        self._encode: Encode = (
+            encoder if settings.publish_on_poison == "stop" else DeadLetteringEncoder(encoder)
+        )
+        self._in_flight = trio.CapacityLimiter(settings.publish_max_inflight_batches)
+        self._rng = random.Random()  # noqa: S311 - jitter, no secret
+
+    async def prepare(self, failures: Collection[MncError], /) -> None:
+        """See `Workshop.prepare`."""
+        await self._stream.prepare(failures)
+
+    async def lane(self, collection: str, epoch: Epoch, telemetry: LaneTelemetry, /) -> Lane:
+        """See `Workshop.lane`."""
+        subject = marker_subject(stream=self._settings.nats_stream_name, collection=collection)
+        reached = await acquire(
+            telemetry.namespace,
+            marker_subject=subject,
+            source=self._source,
+            stream=self._stream,
+            store=self._store,
+            epoch=epoch,
+        )
+        publisher = Publisher(
+            stream=self._stream,
+            remedies=self._remedies,
+            marker_subject=subject,
+            reached=reached,
+            epoch=epoch,
+            in_flight=self._in_flight,
+            observer=telemetry,
+            rng=self._rng,
+        )
+        keeper = CheckpointKeeper(
+            store=self._store,
+            namespace=telemetry.namespace,
+            interval_s=self._settings.checkpoint_interval_s,
+            observer=telemetry,
+            rng=self._rng,
+        )
+        account = self._budget.open_account()
+        telemetry.watch_inflight(lambda: account.held_bytes)
+        route = Route(collection=collection, frontier=reached.position.token, account=account)
+        return Lane(route=route, publisher=publisher, keeper=keeper, observer=telemetry)
+
+    def reader(
+        self,
+        routes: Iterable[Route],
+        /,
+        *,
+        observer: CaptureObserver,
+        merge: Merge,
+        detach: Detach,
+    ) -> Reader:
+        """See `Workshop.reader`."""
+        return Reader(
+            source=self._source,
+            encode=self._encode,
+            operations=frozenset(self._settings.mongo_watch_operations),
+            routes=routes,
+            observer=observer,
+            merge=merge,
+            detach=detach,
+        )
+
+
+def _remedies(settings: Settings, session: NatsSession) -> Remedies:
+    """Return what the settings say of events that the stream doesn't take."""
+    oversize: Remedy
+    match settings.nats_oversize:
+        case "objectstore":
+            oversize = ClaimChecks(
+                JetStreamPayloads(
+                    session,
+                    stream=settings.nats_stream_name,
+                    ack_timeout_s=settings.nats_ack_timeout_s,
+                )
+            )
+        case "deadletter":
+            oversize = DeadLetters()
+        case "stop":
+            oversize = Stop("set NATS_OVERSIZE=objectstore")
+        case _:
+            assert_never(settings.nats_oversize)
+    match settings.publish_on_poison:
+        case "deadletter":
+            return Remedies(oversize=oversize, poison=DeadLetters())
+        case "stop":
+            return Remedies(
+                oversize=oversize, poison=Stop("set PUBLISH_ON_POISON=deadletter to go on")
+            )
+        case _:
+            assert_never(settings.publish_on_poison)
