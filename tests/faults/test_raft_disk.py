@@ -210,6 +210,15 @@ def test_a_row_that_was_not_stored_is_found(closed: Path, statement: str) -> Non
     _assert_damaged(closed, "can't be trusted")
 
 
+def test_damage_that_is_no_text_is_found(closed: Path) -> None:
+    """An error of SQLite that quotes bytes which are no text is an error like the others."""
+    content = (closed / "raft.db").read_bytes()
+    (closed / "raft.db").write_bytes(
+        content.replace(b"CREATE TABLE entry", b"CREATE TABLE\xffentry")
+    )
+    _assert_damaged(closed, "can't be trusted")
+
+
 def test_damage_that_no_row_shows_is_found(closed: Path) -> None:
     """What SQLite keeps for itself is damaged too: the next save would rely on it."""
     with (closed / "raft.db").open("r+b") as file:

@@ -9,9 +9,14 @@ from typing import Final
 
 from mnc.errors import ClusterError, ConfigError
 
-__all__ = ["SETTING", "damaged", "failed", "unusable"]
+__all__ = ["FAILURES", "SETTING", "Failure", "damaged", "failed", "unusable"]
 
 SETTING: Final = "RAFT_LOG_PATH"
+
+Failure = sqlite3.Error | OSError | UnicodeDecodeError
+
+FAILURES: Final = (sqlite3.Error, OSError, UnicodeDecodeError)
+"""What an access to the disk raises; the last one for a message of SQLite that quotes damage."""
 
 _START_ANEW = (
     f"start this instance with an empty {SETTING}: it then joins its group as a new node. Never "
@@ -46,9 +51,9 @@ def damaged(path: Path, found: str) -> ClusterError:
     return ClusterError(f"the Raft state in {path} can't be trusted: {found}", remedy=_START_ANEW)
 
 
-def failed(path: Path, error: sqlite3.Error | OSError) -> ClusterError:
+def failed(path: Path, error: Failure) -> ClusterError:
     """Say that the Raft state in `path` couldn't be read or stored."""
-    if isinstance(error, sqlite3.Error) and _result(error) in _DAMAGED:
+    if not isinstance(error, OSError) and _result(error) in _DAMAGED:
         return damaged(path, str(error))
     message = f"the Raft state in {path} can't be read or stored: {error}"
     if _is_full(error):
@@ -58,18 +63,18 @@ def failed(path: Path, error: sqlite3.Error | OSError) -> ClusterError:
     )
 
 
-def unusable(path: Path, error: sqlite3.Error | OSError) -> ConfigError | ClusterError:
+def unusable(path: Path, error: Failure) -> ConfigError | ClusterError:
     """Say why the folder `path` couldn't be opened."""
-    if isinstance(error, sqlite3.Error) and _result(error) == sqlite3.SQLITE_BUSY:
+    if _result(error) == sqlite3.SQLITE_BUSY:
         return ConfigError(
             SETTING,
             f"another process has {path} open",
             remedy="give each instance a folder of its own",
         )
-    if isinstance(error, sqlite3.Error):
-        refused = _result(error) in _UNUSABLE
-    else:
+    if isinstance(error, OSError):
         refused = not _is_full(error) and error.errno != errno.EIO
+    else:
+        refused = _result(error) in _UNUSABLE
     if refused:
         return ConfigError(
             SETTING,
@@ -79,13 +84,13 @@ def unusable(path: Path, error: sqlite3.Error | OSError) -> ConfigError | Cluste
     return failed(path, error)
 
 
-def _is_full(error: sqlite3.Error | OSError) -> bool:
+def _is_full(error: Failure) -> bool:
     if isinstance(error, OSError):
         return error.errno in _NO_SPACE
     return _result(error) == sqlite3.SQLITE_FULL
 
 
-def _result(error: sqlite3.Error) -> int | None:
+def _result(error: Failure) -> int | None:
     """Return SQLite's result without its details; None if the error is Python's own."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF

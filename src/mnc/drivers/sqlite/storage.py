@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Self
 
 from mnc.cluster.messages import GroupId
-from mnc.drivers.sqlite.failures import SETTING, damaged, failed, unusable
+from mnc.drivers.sqlite.failures import FAILURES, SETTING, damaged, failed, unusable
 from mnc.drivers.sqlite.mark import Mark, sync_folder
 from mnc.drivers.sqlite.rows import (
     State,
@@ -92,7 +92,7 @@ class SqliteStorage:
                 mark = opened.enter_context(closing(_open_mark(path, state)))
                 _settle(database, mark, state)
                 opened.pop_all()
-        except (sqlite3.Error, OSError) as error:
+        except FAILURES as error:
             raise unusable(path, error) from error
         return cls(path, database, mark, state)
 
@@ -176,7 +176,7 @@ class SqliteStorage:
         self._trusted = False
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except FAILURES as error:
             raise failed(self._path, error) from error
         self._trusted = True
 
@@ -254,7 +254,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA fullfsync = ON")  # macOS needs it for a sync that is one
         database.execute("PRAGMA checkpoint_fullfsync = ON")
-    except sqlite3.Error:
+    except FAILURES:
         database.close()
         raise
     return database
