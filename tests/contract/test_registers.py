@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -190,13 +191,16 @@ async def test_founding_is_read_from_a_primary_that_is_sure_to_be_one(
 async def test_unreachable_mongodb_is_an_error(start_own_mongod: StartMongod) -> None:
     """A server that is gone raises what says that time heals it, reading as founding."""
     mongod = await trio.to_thread.run_sync(start_own_mongod)
-    uri = f"{mongod.database_uri('test')}&serverSelectionTimeoutMS=200"
-    connection = MongoConnection(uri, app_name="contract")
+    connection = MongoConnection(mongod.database_uri("test"), app_name="contract")
     register = MongoRegisterHarness(connection).register()
     await register.found(_founding("first"))
     mongod.kill()
-    with pytest.raises(CheckpointUnavailableError):
-        await register.read()
-    with pytest.raises(CheckpointUnavailableError):
-        await register.found(_founding("second"))
+
+    async def fails(call: Callable[[], Awaitable[object]]) -> None:
+        with pytest.raises(CheckpointUnavailableError):
+            await call()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fails, register.read)
+        nursery.start_soon(fails, lambda: register.found(_founding("second")))
     await connection.close()

@@ -30,6 +30,8 @@ _NAMES = ["c1", "c2", "c3", "c4", "c5"]
 
 _MEMBER = Member(name="pod", incarnation="1")
 
+_lives = st.frozensets(st.sampled_from(_NODES))
+
 
 @st.composite
 def _states(draw: st.DrawFn) -> ClusterState:
@@ -40,13 +42,12 @@ def _states(draw: st.DrawFn) -> ClusterState:
         shares[name] = Share(
             owner=owner, epoch=Epoch(number), heir=heir if draw(st.booleans()) else None
         )
-    members = draw(st.frozensets(st.sampled_from(_NODES)))
+    members = draw(_lives)
     return ClusterState(
         next_epoch=99, revision=7, members=dict.fromkeys(members, _MEMBER), shares=shares
     )
 
 
-_lives = st.frozensets(st.sampled_from(_NODES))
 _wanted = st.frozensets(st.sampled_from(_NAMES))
 _policies = st.one_of(st.just(Spread()), st.sampled_from(_NODES).map(OnLeader))
 
@@ -200,6 +201,26 @@ def test_each_change_moves_a_fair_part(
             assert {after[name] for name in moved} <= {node}
         elif live:
             assert {before[name] for name in moved} <= {node}
+
+
+def test_who_has_most_keeps_the_one_more() -> None:
+    """What doesn't divide evenly stays where it is."""
+    shares = {
+        name: Share(owner=owner, epoch=Epoch(number))
+        for number, (name, owner) in enumerate(zip(_NAMES, [_A, _A, _B, _B, _B], strict=True))
+    }
+    members = {_A: _MEMBER, _B: _MEMBER}
+    state = ClusterState(next_epoch=9, members=members, shares=shares)
+    assert place(state, collections=shares.keys(), live=members.keys(), policy=Spread()) is None
+
+
+def test_placement_does_not_depend_on_the_process() -> None:
+    """Members and collections are taken in the order of their names, not in that of a set."""
+    names = [f"c{number}" for number in range(8)]
+    nodes = [NodeId(f"node-{number}") for number in range(8)]
+    state = ClusterState(next_epoch=9, members=dict.fromkeys(nodes, _MEMBER))
+    command = place(state, collections=frozenset(names), live=frozenset(nodes), policy=Spread())
+    assert command == Assign(revision=0, grants=dict(zip(names, nodes, strict=True)))
 
 
 def test_who_has_left_hands_over() -> None:

@@ -53,7 +53,8 @@ class MongoFoundingRegister:
 
     async def found(self, founding: Founding) -> Founding:
         """Store a founding unless one as late is there; see `FoundingRegister.found`."""
-        is_older = {"$lt": [{"$ifNull": ["$generation", -1]}, founding.generation]}
+        # Without a document there is no generation, which is less than any.
+        is_older = {"$lt": ["$generation", founding.generation]}
         stored = {"$literal": {"_id": self._id, **_fields(founding)}}
         try:
             document = await self._connection.run(
