@@ -6,9 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mnc.raft import AppendEntries, Entry, InstallSnapshot, Raft, RaftSettings, Ready
+from tests.raft.simulator import STEADY, TOLD, Profile
+
+from mnc.raft import (
+    AppendEntries,
+    Ballot,
+    Entry,
+    InstallSnapshot,
+    NodeId,
+    Raft,
+    RaftSettings,
+    Ready,
+    Role,
+)
+from mnc.raft import node as node_module
 from mnc.raft.leader import Leadership
 from mnc.raft.log import Log
+from mnc.raft.loyalty import Loyalty
 from mnc.raft.progress import NO_ROUND
 
 __all__ = ["MUTANTS", "Mutant"]
@@ -18,9 +32,11 @@ __all__ = ["MUTANTS", "Mutant"]
 class Mutant:
     """A part of the core and what replaces it."""
 
-    owner: type
+    owner: object
     attribute: str
     replacement: object
+    profile: Profile = STEADY
+    """Whose schedules find it, unless a script does."""
 
 
 def _yes(*_: object) -> bool:
@@ -73,6 +89,20 @@ def _truncate_always(log: Log, entries: tuple[Entry, ...]) -> None:
         log._extend(entries)
 
 
+_leader_is_gone = Raft.leader_is_gone
+
+
+def _believe_any_report(raft: Raft, node: NodeId) -> None:
+    _leader_is_gone(raft, raft.soft_state.leader or node)
+
+
+def _campaign_as_a_learner(raft: Raft, node: NodeId) -> None:
+    follows = raft.soft_state.leader == node
+    _leader_is_gone(raft, node)
+    if follows and raft.soft_state.role is Role.FOLLOWER:
+        raft._campaign(Ballot.PRE_VOTE)
+
+
 _acknowledge = Raft._acknowledge
 
 
@@ -84,6 +114,14 @@ def _acknowledge_all(
 
 def _end_transfer_in_the_same_term(_raft: Raft, leadership: Leadership) -> None:
     leadership.transfer = None
+
+
+def _stay_loyal(_loyalty: Loyalty) -> None:
+    pass
+
+
+def _forget_the_unheeded(loyalty: Loyalty) -> None:
+    loyalty._ticks = loyalty._shortest_ticks
 
 
 MUTANTS: Mapping[str, Mutant] = {
@@ -116,6 +154,25 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "acknowledges what it was not sent": Mutant(
         owner=Raft, attribute="_acknowledge", replacement=_acknowledge_all
+    ),
+    "takes any report for one of its leader": Mutant(
+        owner=Raft,
+        attribute="leader_is_gone",
+        replacement=_believe_any_report,
+        profile=TOLD,
+    ),
+    "succeeds its leader as a learner": Mutant(
+        owner=Raft,
+        attribute="leader_is_gone",
+        replacement=_campaign_as_a_learner,
+        profile=TOLD,
+    ),
+    "campaigns out of turn": Mutant(
+        owner=node_module, attribute="_SUCCESSION_TICKS", replacement=0
+    ),
+    "stays loyal to who is gone": Mutant(owner=Loyalty, attribute="end", replacement=_stay_loyal),
+    "forgets whom it has ignored": Mutant(
+        owner=Loyalty, attribute="end", replacement=_forget_the_unheeded
     ),
     "changes members before its term is committed": Mutant(
         owner=Leadership, attribute="_has_committed", replacement=_yes

@@ -68,8 +68,8 @@ class Log:
     def batch(self, first_index: int, *, max_entries: int, max_bytes: int) -> tuple[Entry, ...]:
         """Return the entries from `first_index` on that one message may hold.
 
-        The first of them is among them however large it is, unless `max_entries` is 0. Only
-        commands count as bytes: the rest of an entry is small.
+        The first is among them however large it is, unless `max_entries` is 0. Only commands count
+        as bytes: the rest of an entry is small.
         """
         entries = self.slice(first_index, max_entries)
         size_bytes = 0
