@@ -135,7 +135,7 @@ class Replica:
             election_timeout_ticks=lambda: rng.randint(shortest, 2 * shortest),
         )
         data = persisted.snapshot.data
-        self.state = decode_state(data) if data else initial_state(0)
+        self.state = decode_state(data) if data else initial_state(0, first_epoch=0)
         self._applied_term = persisted.snapshot.term
         self._started_at = trio.current_time()
         self._ticked_at = self._started_at
@@ -148,7 +148,8 @@ class Replica:
         self._last_leader: NodeId | None = None
         self._greetings: dict[NodeId, _Greeting] = {}
         self._leaving = False
-        self._released: dict[str, Epoch] = {}
+        self._given: set[tuple[str, Epoch]] = set()
+        self._released: set[tuple[str, Epoch]] = set()
         self._proposed: dict[Command, int] = {}
         self._placed: tuple[int, int] | None = None
         self._work = trio.Event()
@@ -185,8 +186,12 @@ class Replica:
 
     def release(self, collection: str, epoch: Epoch) -> None:
         """Note that a collection of this instance is drained."""
-        self._released[collection] = epoch
+        self._released.add((collection, epoch))
         self._wake()
+
+    def note_given(self, owned: Mapping[str, Epoch]) -> None:
+        """Note what this process works on: that it has to release, the rest it never touched."""
+        self._given.update(owned.items())
 
     def leave(self) -> None:
         """Ask for no more work, from now on."""
@@ -324,10 +329,22 @@ class Replica:
             yield Join(
                 node=self.node, name=self._instance.name, incarnation=self._instance.incarnation
             )
-        for name, epoch in self._released.items():
-            share = self.state.shares.get(name)
-            if share is not None and (share.owner, share.epoch) == (self.node, epoch):
-                yield Release(collection=name, node=self.node, epoch=epoch)
+        for name, epoch in sorted(self._ended()):
+            yield Release(collection=name, node=self.node, epoch=epoch)
+
+    def _ended(self) -> AbstractSet[tuple[str, Epoch]]:
+        """Return what this instance owns in the group's eyes, and does nothing more for."""
+        mine = {
+            (name, share.epoch)
+            for name, share in self.state.shares.items()
+            if share.owner == self.node
+        }
+        self._given &= mine
+        self._released &= mine
+        if not (self.has_joined or self._leaving):
+            return self._released
+        # An earlier process of this disk may have ended before it released what it handed over.
+        return self._released | (mine - self._given - set(self.owned.items()))
 
     async def _propose_pending(self) -> None:
         leader = self._raft.soft_state.leader

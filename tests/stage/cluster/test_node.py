@@ -241,3 +241,24 @@ async def test_the_leader_has_everything_where_that_is_asked_for() -> None:
             lambda: cluster.owned(cluster.leader()).keys() == COLLECTIONS, timeout_s=5
         )
         nursery.cancel_scope.cancel()
+
+
+@virtual_time
+async def test_an_owner_that_crashes_while_it_hands_over_does_not_hold_it_up() -> None:
+    """A process that is back before it is missed releases what an earlier one of its disk owned."""
+    async with trio.open_nursery() as nursery:
+        cluster = VirtualCluster(nursery, seed=3)
+        cluster.drain_s = 30
+        cluster.start(0, 1)
+        cluster.start(2)
+        await cluster.wait_working()
+        await trio.sleep(3)
+        cluster.crash(2)
+        await cluster.wait_working()
+        cluster.start(2)  # the others begin to hand over, which takes them long
+        await trio.sleep(1)
+        for number in (0, 1):
+            cluster.crash(number)
+            cluster.start(number)
+        await cluster.wait_working()
+        nursery.cancel_scope.cancel()
