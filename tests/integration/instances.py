@@ -52,10 +52,9 @@ class Instance:
         """Listen until cancelled."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self.session.run)
-            async with self.transport.listening():
-                await self.settle()
-                task_status.started()
-                await trio.sleep_forever()
+            await nursery.start(self.transport.run)
+            await self.settle()
+            task_status.started()
 
     async def settle(self) -> None:
         """Return when there is a connection and the broker has done what it was asked before."""
