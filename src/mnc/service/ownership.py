@@ -135,7 +135,8 @@ class InCluster:
     async def run(self, assign: Assign, /) -> None:
         """See `Ownership.run`."""
         try:
-            async with self._transport.listening():
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._transport.run)
                 await self._node.run(assign)
         finally:
             self._storage.close()
