@@ -205,12 +205,13 @@ class Raft:
             raise RuntimeError("advance() was not called after the last take_ready()")
         log = self._log
         is_stored = self._term == self._stored.term and self._vote == self._stored.vote
-        if not (
-            self._outbox
-            or log.has_news
-            or not is_stored
-            or self.soft_state is not self._handed_soft_state
-            or self._installed is not None
+        if (
+            not self._outbox
+            and is_stored
+            and log.unstable_index > log.last_index
+            and log.commit_index == self._handed_index
+            and self.soft_state is self._handed_soft_state
+            and self._installed is None
         ):
             return None
         if not is_stored:
@@ -373,12 +374,13 @@ class Raft:
 
     def _hears(self, message: AppendEntries | InstallSnapshot) -> bool:
         """Follow the sender if it is the leader of this term or of a later one (paper §5.1)."""
-        if message.term < self._term:
-            self._outbox.append(
-                StaleTerm(sender=self.node, receiver=message.sender, term=self._term)
-            )
-            return False
-        self._see_term(message.term)
+        if message.term != self._term:
+            if message.term < self._term:
+                self._outbox.append(
+                    StaleTerm(sender=self.node, receiver=message.sender, term=self._term)
+                )
+                return False
+            self._see_term(message.term)
         if not isinstance(self._state, Following) or self._state.leader != message.sender:
             self._become(Following(leader=message.sender))
         self._loyalty.renew(message.sender)
