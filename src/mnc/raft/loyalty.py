@@ -35,7 +35,6 @@ class Loyalty:
         """Hear the leader."""
         self._ticks = 0
         self._leader = leader
-        self._unheeded = None
 
     @property
     def is_owed(self) -> bool:
@@ -47,7 +46,7 @@ class Loyalty:
         self._unheeded = candidate
 
     def end(self) -> RequestVote | None:
-        """Owe nothing any more; return what was ignored since the leader was heard."""
+        """Owe nothing any more; return what may be answered now: an old pre-vote does no harm."""
         self._ticks = max(self._ticks, self._shortest_ticks)
         unheeded, self._unheeded = self._unheeded, None
         return unheeded

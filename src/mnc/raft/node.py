@@ -136,27 +136,27 @@ class Raft:
         """Take the driver's word that the process of `node` has ended; nothing unless it leads.
 
         This voter is loyal to it no longer and campaigns, without waiting for a time-out. Each
-        voter has to learn it from its own driver. Whoever learns it later answers then a candidate
-        that it has ignored meanwhile.
+        voter has to learn it from its own driver; whoever learns it later answers then the
+        candidate that it has ignored. A leader that is heard again is followed again.
 
         A true report breaks no lease: the process that had one is gone. After a wrong one another
-        node may be elected while the leader still believes in its lease; nothing else depends on
-        it. A leader that is heard again is followed again.
+        node may be elected while the leader still believes in its lease; all else stays safe.
         """
         if not isinstance(self._state, Following) or self._state.leader != node:
             return
         self._become(Following(leader=None))
         self._restart_timer()
-        unheeded = self._loyalty.end()
-        if unheeded is not None:
+        if (unheeded := self._loyalty.end()) is not None:
             self._on_request_vote(unheeded)
         # One after the other, or those who learn it at once would split the votes.
         successors = sorted(self._log.configuration.voters - {node})
-        if self.node in successors:
-            self._timeout_ticks = successors.index(self.node) * _SUCCESSION_TICKS
-            if self._timeout_ticks == 0:
-                self._restart_timer()
-                self._campaign(Ballot.PRE_VOTE)
+        if self.node not in successors:
+            return
+        wait_ticks = successors.index(self.node) * _SUCCESSION_TICKS
+        if wait_ticks == 0:
+            self._campaign(Ballot.PRE_VOTE)
+        else:
+            self._timeout_ticks = wait_ticks
 
     def propose(self, command: bytes) -> Entry:
         """Append a command to the log and return its entry.
