@@ -55,6 +55,28 @@ def test_the_next_voter_waits_for_its_turn() -> None:
     assert {m.sender for m in group.sent if isinstance(m, RequestVote)} == {_C}
 
 
+def test_who_has_begun_already_goes_first() -> None:
+    """A voter that answers a candidate late doesn't compete with it, whatever the order."""
+    group = _group()
+    group.crash("a")
+    _tell(group, "c")
+    group.tick("c", 2)
+    _tell(group, "b")
+    assert group.leaders() == "c"
+    assert {m.sender for m in group.sent if isinstance(m, RequestVote)} == {_C}
+
+
+def test_a_candidate_of_the_past_holds_up_nobody() -> None:
+    """Whoever was ignored before the leader was heard again is no candidate any more."""
+    group = _group()
+    _tell(group, "c")
+    group.tick("c", 2)
+    group.tick("a", 2)
+    group.crash("a")
+    _tell(group, "bc")
+    assert group.leaders() == "b"
+
+
 def test_a_candidate_asks_once() -> None:
     """Whoever was asked answers when it learns the same, so there's no need to ask again."""
     group = _group()

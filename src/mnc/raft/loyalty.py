@@ -35,6 +35,7 @@ class Loyalty:
         """Hear the leader."""
         self._ticks = 0
         self._leader = leader
+        self._unheeded = None
 
     @property
     def is_owed(self) -> bool:
@@ -46,7 +47,7 @@ class Loyalty:
         self._unheeded = candidate
 
     def end(self) -> RequestVote | None:
-        """Owe nothing any more; return what may be answered now: an old pre-vote does no harm."""
+        """Owe nothing any more; return what was ignored since the leader was heard."""
         self._ticks = max(self._ticks, self._shortest_ticks)
         unheeded, self._unheeded = self._unheeded, None
         return unheeded

@@ -146,17 +146,17 @@ class Raft:
             return
         self._become(Following(leader=None))
         self._restart_timer()
-        if (unheeded := self._loyalty.end()) is not None:
+        unheeded = self._loyalty.end()
+        if unheeded is not None:
             self._on_request_vote(unheeded)
-        # One after the other, or those who learn it at once would split the votes.
+        # One after the other, and after who has begun already, or the votes would be split.
         successors = sorted(self._log.configuration.voters - {node})
-        if self.node not in successors:
-            return
-        wait_ticks = successors.index(self.node) * _SUCCESSION_TICKS
-        if wait_ticks == 0:
-            self._campaign(Ballot.PRE_VOTE)
-        else:
-            self._timeout_ticks = wait_ticks
+        if self.node in successors:
+            turn = successors.index(self.node) + (unheeded is not None)
+            if turn > 0:
+                self._timeout_ticks = turn * _SUCCESSION_TICKS
+            else:
+                self._campaign(Ballot.PRE_VOTE)
 
     def propose(self, command: bytes) -> Entry:
         """Append a command to the log and return its entry.
