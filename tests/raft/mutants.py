@@ -17,9 +17,7 @@ from mnc.raft import (
     Raft,
     RaftSettings,
     Ready,
-    Role,
 )
-from mnc.raft import node as node_module
 from mnc.raft.leader import Leadership
 from mnc.raft.log import Log
 from mnc.raft.loyalty import Loyalty
@@ -32,7 +30,7 @@ __all__ = ["MUTANTS", "Mutant"]
 class Mutant:
     """A part of the core and what replaces it."""
 
-    owner: object
+    owner: type
     attribute: str
     replacement: object
     profile: Profile = STEADY
@@ -96,11 +94,18 @@ def _believe_any_report(raft: Raft, node: NodeId) -> None:
     _leader_is_gone(raft, raft.soft_state.leader or node)
 
 
-def _campaign_as_a_learner(raft: Raft, node: NodeId) -> None:
+def _campaign_out_of_turn(raft: Raft, node: NodeId) -> None:
     follows = raft.soft_state.leader == node
     _leader_is_gone(raft, node)
-    if follows and raft.soft_state.role is Role.FOLLOWER:
+    if follows:
         raft._campaign(Ballot.PRE_VOTE)
+
+
+def _campaign_as_a_learner(raft: Raft, node: NodeId) -> None:
+    if raft.node in raft.configuration.voters:
+        _leader_is_gone(raft, node)
+    else:
+        _campaign_out_of_turn(raft, node)
 
 
 _acknowledge = Raft._acknowledge
@@ -168,7 +173,7 @@ MUTANTS: Mapping[str, Mutant] = {
         profile=TOLD,
     ),
     "campaigns out of turn": Mutant(
-        owner=node_module, attribute="_SUCCESSION_TICKS", replacement=0
+        owner=Raft, attribute="leader_is_gone", replacement=_campaign_out_of_turn
     ),
     "stays loyal to who is gone": Mutant(owner=Loyalty, attribute="end", replacement=_stay_loyal),
     "forgets whom it has ignored": Mutant(

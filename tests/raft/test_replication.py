@@ -239,15 +239,17 @@ def test_the_leader_before_is_silent_since_it_was_heard() -> None:
     assert group["b"].followers[NodeId("c")].silent_ticks == 0
 
 
-def test_the_leader_before_is_silent_when_it_is_gone() -> None:
+@pytest.mark.parametrize(("waited", "silent"), [(0, ELECTION_TICKS), (15, 15)])
+def test_the_leader_before_is_silent_when_it_is_gone(waited: int, silent: int) -> None:
     """A leader that was reported gone counts as silent for an election time-out at least."""
     group = Group("abc")
     group.elect("a")
     group.crash("a")
+    group.tick("bc", waited)
     for name in "bc":
         group[name].leader_is_gone(NodeId("a"))
     group.settle()
-    assert group["b"].followers[NodeId("a")].silent_ticks == ELECTION_TICKS
+    assert group["b"].followers[NodeId("a")].silent_ticks == silent
 
 
 def test_a_leader_before_that_voted_is_not_silent() -> None:

@@ -43,6 +43,49 @@ def test_one_candidate_is_enough() -> None:
     assert {m.sender for m in group.sent if isinstance(m, RequestVote)} == {_B}
 
 
+def test_the_next_voter_waits_for_its_turn() -> None:
+    """Its time counts from when it is told, and leaves the voter before it a tick at least."""
+    group = _group()
+    group.crash("a")
+    group.tick("bc", 5)
+    _tell(group, "c")
+    group.tick("c")
+    assert group.sent == []
+    group.tick("c")
+    assert {m.sender for m in group.sent if isinstance(m, RequestVote)} == {_C}
+
+
+def test_who_has_begun_already_goes_first() -> None:
+    """A voter that answers a candidate late doesn't compete with it, whatever the order."""
+    group = _group()
+    group.crash("a")
+    _tell(group, "c")
+    group.tick("c", 2)
+    _tell(group, "b")
+    assert group.leaders() == "c"
+    assert {m.sender for m in group.sent if isinstance(m, RequestVote)} == {_C}
+
+
+def test_a_candidate_of_the_past_holds_up_nobody() -> None:
+    """Whoever was ignored before the leader was heard again is no candidate any more."""
+    group = _group()
+    _tell(group, "c")
+    group.tick("c", 2)
+    group.tick("a", 2)
+    group.crash("a")
+    _tell(group, "bc")
+    assert group.leaders() == "b"
+
+
+def test_a_candidate_asks_once() -> None:
+    """Whoever was asked answers when it learns the same, so there's no need to ask again."""
+    group = _group()
+    group.crash("a")
+    _tell(group, "b")
+    group.tick("bc", ELECTION_TICKS - 1)
+    assert [m.receiver for m in group.sent if isinstance(m, RequestVote)] == [_A, _C]
+
+
 def test_the_next_voter_succeeds_when_the_first_is_gone_too() -> None:
     """The others follow one after the other, within ticks."""
     group = _group("abcde")

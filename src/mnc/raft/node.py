@@ -136,12 +136,11 @@ class Raft:
         """Take the driver's word that the process of `node` has ended; nothing unless it leads.
 
         This voter is loyal to it no longer and campaigns, without waiting for a time-out. Each
-        voter has to learn it from its own driver. Whoever learns it later answers then a candidate
-        that it has ignored meanwhile.
+        voter has to learn it from its own driver; whoever learns it later answers then the
+        candidate that it has ignored. A leader that is heard again is followed again.
 
         A true report breaks no lease: the process that had one is gone. After a wrong one another
-        node may be elected while the leader still believes in its lease; nothing else depends on
-        it. A leader that is heard again is followed again.
+        node may be elected while the leader still believes in its lease; all else stays safe.
         """
         if not isinstance(self._state, Following) or self._state.leader != node:
             return
@@ -150,12 +149,13 @@ class Raft:
         unheeded = self._loyalty.end()
         if unheeded is not None:
             self._on_request_vote(unheeded)
-        # One after the other, or those who learn it at once would split the votes.
+        # One after the other, and after who has begun already, or the votes would be split.
         successors = sorted(self._log.configuration.voters - {node})
         if self.node in successors:
-            self._timeout_ticks = successors.index(self.node) * _SUCCESSION_TICKS
-            if self._timeout_ticks == 0:
-                self._restart_timer()
+            turn = successors.index(self.node) + (unheeded is not None)
+            if turn > 0:
+                self._timeout_ticks = turn * _SUCCESSION_TICKS
+            else:
                 self._campaign(Ballot.PRE_VOTE)
 
     def propose(self, command: bytes) -> Entry:
