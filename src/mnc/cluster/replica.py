@@ -437,7 +437,9 @@ class Replica:
         leader = self._raft.soft_state.leader
         if leader == self._leader:
             return
-        if leader is not None:
+        if leader is None:
+            self._log.info("cluster.leader_lost", term=self._raft.soft_state.term)
+        else:
             self._log.info(
                 "cluster.leader_elected",
                 leader=leader,
