@@ -13,18 +13,14 @@ from __future__ import annotations
 
 import random
 import statistics
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 import click
-from pymongo import MongoClient
+from pymongo.database import Database
 from rich.console import Console
 from rich.table import Table
 from tests.cluster import SIZE, Cluster
@@ -33,7 +29,9 @@ from tests.deployment import Deployment
 from tests.jetstream import ask_jetstream
 from tests.waiting import wait_until
 
-from mnc.embedded.servers import start_mongod, start_nats_server
+from bench.cluster import running_cluster, wait_balanced, writing
+
+__all__: list[str] = []
 
 _COLLECTIONS = ("users", "movies", "orders")
 _WRITE_EACH_S = 0.005
@@ -70,9 +68,12 @@ class Takeover:
 def main(how: str, whom: Sequence[str], rounds: int, seed: int) -> None:
     """Print how long a takeover takes, and on what the time is spent."""
     whom = whom or ("leader", "follower")
-    rng = random.Random(seed)
+    rng = random.Random(seed)  # noqa: S311 - when to end whom, no secret
     measured: dict[str, list[Takeover]] = {each: [] for each in whom}
-    with _cluster() as cluster:
+    with (
+        running_cluster(_COLLECTIONS) as cluster,
+        writing(cluster.deployment, _insert, pause_s=_WRITE_EACH_S),
+    ):
         for number in range(rounds):
             for each in whom:
                 measured[each].append(_round(cluster, how, each, rng))
@@ -116,7 +117,7 @@ def _round(cluster: Cluster, how: str, whom: str, rng: random.Random) -> Takeove
     bring_back = _end(cluster, number, how)
     takeovers = [_takeover(cluster.deployment, name, others, ended_at) for name in owned]
     bring_back()
-    _wait_balanced(cluster)
+    wait_balanced(cluster)
     return max(takeovers, key=lambda takeover: takeover.total_s)
 
 
@@ -153,8 +154,10 @@ def _takeover(
         return first([instance], "lane.acquired", collection=full_name)
 
     owner = wait_until(
-        lambda: next(filter(acquired_by, others), None), timeout_s=_TAKEOVER_S, what="a new owner"
-    )
+        lambda: [other for other in others if acquired_by(other)],
+        timeout_s=_TAKEOVER_S,
+        what="a new owner",
+    )[0]
     acquired = acquired_by(owner)
     event = wait_until(
         lambda: _event_after(deployment, name, acquired["stream_seq"]),
@@ -193,64 +196,10 @@ def _time_of(stamp: str) -> float:
     return datetime.fromisoformat(stamp).timestamp()
 
 
-def _wait_balanced(cluster: Cluster) -> None:
-    """Wait until each instance has its share, as before the round."""
-    wait_until(
-        lambda: sorted(cluster.owners().values()) == list(range(SIZE)),
-        timeout_s=_TAKEOVER_S,
-        what="each instance to own a collection",
-    )
-    cluster.wait_working()
-
-
-# --- the surroundings ----------------------------------------------------------------------------
-
-
-@contextmanager
-def _cluster() -> Iterator[Cluster]:
-    """Give a cluster that works, under a steady writer."""
-    with ExitStack() as cleanup:
-        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="mnc-bench-")))
-        mongod = start_mongod(folder / "mongod")
-        cleanup.callback(mongod.kill)
-        nats_server = start_nats_server(folder / "nats")
-        cleanup.callback(nats_server.kill)
-        deployment = Deployment(
-            mongo_uri=mongod.uri,
-            nats_url=nats_server.url,
-            collections=_COLLECTIONS,
-            settings={},
-            folder=folder,
-        )
-        cleanup.callback(deployment.client.close)
-        cleanup.callback(deployment.kill)
-        cluster = Cluster(deployment, folder=folder)
-        _wait_balanced(cluster)
-        cleanup.enter_context(_writing(deployment))
-        yield cluster
-
-
-@contextmanager
-def _writing(deployment: Deployment) -> Iterator[None]:
-    """Insert a document each 5 ms, into one collection after the other."""
-    stopped = threading.Event()
-
-    def write() -> None:
-        with MongoClient[dict[str, Any]](deployment.mongo_uri) as client:
-            database = client[deployment.database]
-            number = 0
-            while not stopped.wait(_WRITE_EACH_S):
-                number += 1
-                name = _COLLECTIONS[number % len(_COLLECTIONS)]
-                database[name].insert_one({"number": number, "text": "x" * 100})
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join()
+def _insert(database: Database[dict[str, Any]], number: int) -> None:
+    """Insert a document into one collection after the other."""
+    name = _COLLECTIONS[number % len(_COLLECTIONS)]
+    database[name].insert_one({"number": number, "text": "x" * 100})
 
 
 if __name__ == "__main__":
