@@ -12,7 +12,7 @@ stood still lies in the inbox when it goes on, and is read before the next turn.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -43,8 +43,9 @@ from mnc.raft import NodeId, Raft, RaftSettings, Ready, RefusedError, Role
 
 __all__ = ["Instance", "Pace", "Replica"]
 
-_PATIENCE_TURNS = 3
-"""A leader that was not heard for so long is probed: one and a half heartbeats."""
+_PATIENCE_TURNS = 1
+"""Whoever was not heard for so long is probed, a small message that nobody answers. It is shorter
+than a heartbeat: the end of an instance is noticed within one turn, or two."""
 
 _REPEAT_TURNS = 4
 """A command without effect is proposed again after this: it, or its entry, was lost."""
@@ -278,10 +279,22 @@ class Replica:
             leader = self._raft.soft_state.leader
             if leader is not None:
                 self.led_at = trio.current_time()
-            if leader not in (None, self.node) and self._silent_turns(leader) >= _PATIENCE_TURNS:
-                probe = Probe(sender=self.node, receiver=leader)
-                await self._transport.send([probe], group=self.group)
+            await self._transport.send(self._probes(), group=self.group)
             self._wake()
+
+    def _probes(self) -> Sequence[Probe]:
+        """Return what makes the broker say whether those whom this member needs are gone.
+
+        A leader needs its followers, who have collections; a follower needs its leader.
+        """
+        leader = self._raft.soft_state.leader
+        members = self._raft.configuration.members - {self.node}
+        needed = members if leader == self.node else members & {leader}
+        return [
+            Probe(sender=self.node, receiver=node)
+            for node in sorted(needed - self._gone)
+            if self._silent_turns(node) >= _PATIENCE_TURNS
+        ]
 
     def _catch_up(self) -> None:
         """Count the ticks that are due, before anything else happens."""
@@ -454,7 +467,9 @@ class Replica:
         leader = self._raft.soft_state.leader
         if leader == self._leader:
             return
-        if leader is not None:
+        if leader is None:
+            self._log.info("cluster.leader_lost", term=self._raft.soft_state.term)
+        else:
             self._log.info(
                 "cluster.leader_elected",
                 leader=leader,

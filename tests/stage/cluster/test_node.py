@@ -9,6 +9,12 @@ from tests.stage.cluster.virtual_cluster import COLLECTIONS, VirtualCluster
 
 SEEDS = range(10)
 
+TICK_S = 0.05
+"""A tenth of the shortest election time-out, which is the default one here."""
+
+MOMENT_S = 0.005
+"""More than the looks of `wait_for` add."""
+
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("instances", [3, 5])
@@ -50,6 +56,28 @@ def test_the_others_take_over_from_a_crashed_instance(seed: int) -> None:
             await cluster.wait_for(
                 lambda: cluster.is_working() and len(cluster.owned(seed % 3)) >= 2, timeout_s=5
             )
+            nursery.cancel_scope.cancel()
+
+    run_in_virtual_time(run)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("leads", "within_s"), [(False, TICK_S), (True, 2 * TICK_S)])
+def test_an_end_is_noticed_by_the_brokers_word_and_not_by_silence(
+    seed: int, leads: bool, within_s: float
+) -> None:
+    """A follower's collections have their next owners in one tick, a leader's in two."""
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            cluster = VirtualCluster(nursery, seed=seed)
+            cluster.start(0, 1, 2)
+            await cluster.wait_working()
+            await cluster.wait_for(lambda: cluster.leader() >= 0, timeout_s=5)
+            await trio.sleep(3 + seed * TICK_S / len(SEEDS))
+            leader = cluster.leader()
+            cluster.crash(leader if leads else (leader + 1) % 3)
+            assert await cluster.wait_working() < within_s + MOMENT_S
             nursery.cancel_scope.cancel()
 
     run_in_virtual_time(run)

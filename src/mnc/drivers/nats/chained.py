@@ -21,7 +21,7 @@ from nats.aio.client import Client
 
 from mnc.drivers.nats.positions import last_positions
 from mnc.drivers.nats.replies import raise_error
-from mnc.drivers.nats.sending import headers_of
+from mnc.drivers.nats.sending import give_way, headers_of
 from mnc.drivers.nats.stream_api import StreamApi
 from mnc.errors import (
     DuplicateInBatchError,
@@ -131,7 +131,8 @@ class ChainedWriter:
         stream = {"Nats-Expected-Stream": self._api.stream}
         place = {**stream, "Nats-Expected-Last-Sequence": str(tail)}
         *others, last = events
-        for event in others:
+        for number, event in enumerate(others, start=1):
+            await give_way(number)
             await client.publish(event.subject, event.payload, headers=headers_of(event, place))
             place = {**stream, "Nats-Expected-Last-Msg-Id": event.message_id}
         return await self._api.request(client, last.subject, last.payload, headers_of(last, place))
