@@ -114,7 +114,7 @@ _acknowledge = Raft._acknowledge
 def _acknowledge_all(
     raft: Raft, message: AppendEntries | InstallSnapshot, _match_index: int
 ) -> None:
-    _acknowledge(raft, message, raft.last_index)
+    _acknowledge(raft, message, raft.last_entry[1])
 
 
 def _end_transfer_in_the_same_term(_raft: Raft, leadership: Leadership) -> None:

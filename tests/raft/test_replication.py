@@ -120,7 +120,7 @@ def test_a_conflict_skips_a_term_at_a_time() -> None:
     group.tick("abc", 4)
     assert group.leaders() == "a"
     assert sum(isinstance(message, Conflict) for message in group.sent) <= 4
-    assert group["b"].last_index == group["a"].last_index
+    assert group["b"].last_entry[1] == group["a"].last_entry[1]
 
 
 def test_a_late_message_truncates_nothing() -> None:
@@ -132,9 +132,9 @@ def test_a_late_message_truncates_nothing() -> None:
     late = next(m for m in group.sent if isinstance(m, AppendEntries) and m.entries)
     group["a"].propose(b"y")
     group.settle()
-    stored = group["b"].last_index
+    stored = group["b"].last_entry[1]
     group.deliver(late)
-    assert group["b"].last_index == stored
+    assert group["b"].last_entry[1] == stored
 
 
 def test_no_more_than_the_window_is_in_flight() -> None:
@@ -211,7 +211,7 @@ def test_the_leader_knows_how_far_its_followers_are() -> None:
     group.cut("ac")
     group.tick("abc", 6)
     followers = group["a"].followers
-    assert followers[NodeId("b")].match_index == group["a"].last_index
+    assert followers[NodeId("b")].match_index == group["a"].last_entry[1]
     assert followers[NodeId("b")].silent_ticks == 0
     assert followers[NodeId("c")].silent_ticks == 6
     assert group["b"].followers == {}

@@ -183,7 +183,7 @@ class Replica:
     @property
     def last_entry(self) -> tuple[int, int]:
         """The term and the index of the last entry of the log."""
-        return self._raft.last_term, self._raft.last_index
+        return self._raft.last_entry
 
     def release(self, collection: str, epoch: Epoch) -> None:
         """Note that a collection of this instance is drained."""

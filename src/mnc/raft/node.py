@@ -258,14 +258,9 @@ class Raft:
         return self._log.commit_index
 
     @property
-    def last_index(self) -> int:
-        """The last entry in this node's log."""
-        return self._log.last_index
-
-    @property
-    def last_term(self) -> int:
-        """The term of that entry."""
-        return self._log.last_term
+    def last_entry(self) -> tuple[int, int]:
+        """The term and the index of the last entry in this node's log."""
+        return self._log.last_term, self._log.last_index
 
     @property
     def snapshot(self) -> Snapshot:
