@@ -7,7 +7,7 @@ import trio
 from tests.fakes.virtual_time import run_in_virtual_time, virtual_time
 from tests.stage.cluster.virtual_cluster import COLLECTIONS, VirtualCluster
 
-SEEDS = range(10)
+SEEDS = range(4)
 
 TICK_S = 0.05
 """A tenth of the shortest election time-out, which is the default one here."""
