@@ -125,6 +125,7 @@ async def test_hellos_leave_room_for_members(transports: TransportHarness) -> No
     await a.send([_hello(_A)] * 1000, group=None)
     await _rest(a)
     await a.send([_proposal(1)], group=_GROUP)
+    await _rest(a)
     assert (await _rest(b))[-1] == _heard(_proposal(1))
 
 

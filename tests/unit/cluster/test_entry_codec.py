@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,10 +22,9 @@ def test_payload_comes_back(payload: Payload) -> None:
 
 def test_members_are_sorted() -> None:
     """Equal configurations give equal bytes, in whatever order their sets are iterated."""
-    names = [NodeId(str(number)) for number in range(9)]
-    configuration = Configuration(voters=frozenset(names), learners=frozenset())
-    turned = Configuration(voters=frozenset(reversed(names)), learners=frozenset())
-    assert encode_payload(configuration) == encode_payload(turned)
+    names = [str(number) for number in range(9)]
+    configuration = Configuration(voters=frozenset(map(NodeId, names)))
+    assert encode_payload(configuration) == b"m" + orjson.dumps({"voters": names, "learners": []})
 
 
 @pytest.mark.parametrize(
