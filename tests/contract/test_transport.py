@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 import trio
 from tests.contract.transports import TransportHarness
 
 from mnc.cluster.messages import ClusterMessage, GroupId, Hello, Probe, Propose
 from mnc.cluster.ports import Arrival, Heard, Transport, Unreachable
 from mnc.raft import NodeId
-
-pytestmark = pytest.mark.usefixtures("deadline")
 
 _A, _B, _C = NodeId("a"), NodeId("b"), NodeId("c")
 _GROUP = GroupId("g1")
