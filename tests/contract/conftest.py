@@ -238,7 +238,11 @@ def registers(request: pytest.FixtureRequest) -> RegisterHarness:
 
 
 @pytest.fixture(params=["fake", "real"])
-def transports(request: pytest.FixtureRequest, nursery: trio.Nursery) -> TransportHarness:
+def transports(
+    request: pytest.FixtureRequest,
+    nursery: trio.Nursery,
+    deadline: None,  # noqa: ARG001 - pytest-trio doesn't start what `usefixtures` names
+) -> TransportHarness:
     """Give both networks in turn."""
     if request.param == "fake":
         return FakeTransportHarness()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 import trio
 from tests.contract.transports import TransportHarness
 
 from mnc.cluster.messages import ClusterMessage, GroupId, Hello, Probe, Propose
 from mnc.cluster.ports import Arrival, Heard, Transport, Unreachable
 from mnc.raft import NodeId
-
-pytestmark = pytest.mark.usefixtures("deadline")
 
 _A, _B, _C = NodeId("a"), NodeId("b"), NodeId("c")
 _GROUP = GroupId("g1")
@@ -125,6 +122,7 @@ async def test_hellos_leave_room_for_members(transports: TransportHarness) -> No
     await a.send([_hello(_A)] * 1000, group=None)
     await _rest(a)
     await a.send([_proposal(1)], group=_GROUP)
+    await _rest(a)
     assert (await _rest(b))[-1] == _heard(_proposal(1))
 
 

@@ -95,7 +95,7 @@ class Transport(Protocol):
 
     @property
     def arrivals(self) -> trio.MemoryReceiveChannel[Arrival]:
-        """What comes in, in order for each sender; what doesn't fit is dropped."""
+        """What comes in, in order for each sender, Hello aside; what doesn't fit is dropped."""
         ...
 
     async def send(self, messages: Sequence[ClusterMessage], *, group: GroupId | None) -> None:

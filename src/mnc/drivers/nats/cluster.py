@@ -58,8 +58,8 @@ _NO_RESPONDERS = "503"
 class NatsTransport:
     """One instance's messages to and from the others.
 
-    Invariants: `arrivals` holds at most 256, and half as many when a Hello is added; one's own
-    Hello doesn't arrive.
+    Invariants: at most 256 arrivals wait, and a Hello only behind at most 127; one's own Hello
+    doesn't arrive.
     """
 
     def __init__(self, session: NatsSession, *, cluster: str, node: NodeId, stamp: Stamp) -> None:
@@ -71,6 +71,7 @@ class NatsTransport:
         self._inbox = f"_INBOX.mnc.{node}"
         self._arrive, self._arrivals = trio.open_memory_channel[Arrival](_CAPACITY)
         self._strangers = Strangers()
+        self._too_large: set[str] = set()
         self._dropped = 0
         self._log = structlog.get_logger()
 
@@ -133,12 +134,7 @@ class NatsTransport:
     async def _publish(self, client: Client, posts: Sequence[tuple[ClusterMessage, bytes]]) -> None:
         for message, data in posts:
             if len(data) > client.max_payload:  # the server would end the connection
-                self._log.error(
-                    "cluster.message_too_large",
-                    kind=type(message).__name__,
-                    size_bytes=len(data),
-                    max_payload_bytes=client.max_payload,
-                )
+                self._report_too_large(type(message).__name__, len(data), client.max_payload)
             elif isinstance(message, Hello):
                 await client.publish(f"{self._subjects}.hello", data)
             else:
@@ -146,6 +142,17 @@ class NatsTransport:
                 await client.publish(
                     self._subject_of(receiver), data, reply=f"{self._inbox}.{receiver}"
                 )
+
+    def _report_too_large(self, kind: str, size_bytes: int, max_payload_bytes: int) -> None:
+        """Log it once: whoever sends such a message sends it again and again."""
+        if kind not in self._too_large:
+            self._too_large.add(kind)
+            self._log.error(
+                "cluster.message_too_large",
+                kind=kind,
+                size_bytes=size_bytes,
+                max_payload_bytes=max_payload_bytes,
+            )
 
     def _is_denied(self) -> bool:
         subject = self._subject_of(self._node)
