@@ -35,6 +35,8 @@ class Cluster:
     ) -> None:
         self.deployment = deployment
         self.instances: dict[int, ConnectorProcess] = {}
+        self.runs: list[ConnectorProcess] = []
+        """Every process of an instance so far."""
         self._folder = folder
         self._own = own or {}
         for number in range(instances):
@@ -52,6 +54,7 @@ class Cluster:
             **self._own.get(number, {}),
         )
         self.instances[number] = instance
+        self.runs.append(instance)
         return instance
 
     def kill(self, number: int) -> None:
@@ -119,9 +122,9 @@ class Cluster:
 
         wait_until(is_working, timeout_s=timeout_s, what="each collection to have one owner")
 
-    def groups(self) -> Sequence[str]:
-        """Return the groups that instances are in, each once."""
-        return sorted({self.status(number)["group"] for number in self.instances})
+    def groups_entered(self) -> Sequence[str]:
+        """Return the groups that any process has ever entered, each once."""
+        return sorted({line["group"] for run in self.runs for line in run.log("cluster.entered")})
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{self.deployment.stream}-raft-{number}"
