@@ -78,7 +78,7 @@ def _logins(denied: dict[int, tuple[str, ...]]) -> str:
     """Return the broker's configuration, in which some instances may not do something."""
 
     def instance(number: int) -> str:
-        permissions = " ".join(
+        permissions = ", ".join(
             f'{way}: {{deny: ["mnc.cluster.>"]}}' for way in denied.get(number, ())
         )
         return (
