@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -121,6 +121,11 @@ class Cluster:
             )
 
         wait_until(is_working, timeout_s=timeout_s, what="each collection to have one owner")
+
+    def voters(self) -> Set[int]:
+        """Return who votes, by their names, as the leader sees it."""
+        members = self.status(self.leader())["members"]
+        return {int(member["name"].removeprefix("mnc-")) for member in members if member["votes"]}
 
     def groups_entered(self) -> Sequence[str]:
         """Return the groups that any process has ever entered, each once."""

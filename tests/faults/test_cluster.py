@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.deployment import Deploy
-from tests.injection.harms import HARMS, Harm, scene
+from tests.cluster import SIZE, Cluster
+from tests.deployment import Deploy, Deployment
+from tests.injection.harms import COLLECTIONS, HARMS, Harm, scene
+from tests.jetstream import read_messages
 from tests.servers import StartMongod, StartNatsServer
 from tests.soak import SOAK
+
+LONGEST_GAP_S = 2.0
+"""Far more than a handover takes, because three processes start meanwhile, on few cores."""
 
 
 @pytest.mark.parametrize(
@@ -32,9 +38,7 @@ def test_harms_at_random_times_leave_the_stream_exact(
 ) -> None:
     """Whoever dies, is cut off, forgets or leaves, the others go on where it stopped."""
     rng = random.Random(seed)
-    with scene(
-        deploy, tmp_path, start_mongod=start_own_mongod, start_nats=start_own_nats
-    ) as found:
+    with scene(deploy, tmp_path, start_mongod=start_own_mongod, start_nats=start_own_nats) as found:
         cluster = found.cluster
         with cluster.deployment.writer(seed=seed) as writer:
             drawn: list[Harm] = []
@@ -47,3 +51,37 @@ def test_harms_at_random_times_leave_the_stream_exact(
                 cluster.wait_working()
         assert len(cluster.groups_entered()) == 1
         cluster.deployment.finish(writer.possible_events)
+
+
+@pytest.mark.parametrize(("seed", "rounds"), [(1, 1), pytest.param(2, 20, marks=SOAK)])
+def test_rolling_restarts_hand_over_without_waiting(
+    deploy: Deploy, tmp_path: Path, seed: int, rounds: int
+) -> None:
+    """Instances that are restarted in turn hand over what they own: nobody has to miss them."""
+    deployment = deploy(collections=COLLECTIONS)
+    cluster = Cluster(deployment, folder=tmp_path)
+    cluster.wait_working()
+    with deployment.writer(seed=seed) as writer:
+        for _ in range(rounds):
+            for number in range(SIZE):
+                cluster.stop(number)
+                cluster.start(number)
+                cluster.wait_working()
+    assert [trouble for run in cluster.runs for trouble in run.troubles()] == []
+    deployment.finish(writer.events)
+    gaps = longest_gaps_s(deployment)
+    print(f"the longest gaps in seconds: {gaps}")  # noqa: T201 - pytest shows it with a failure
+    assert max(gaps.values()) < LONGEST_GAP_S
+
+
+def longest_gaps_s(deployment: Deployment) -> Mapping[str, float]:
+    """Return the longest time between two events of each collection in the stream."""
+    times: dict[str, list[float]] = {}
+    for message in read_messages(deployment.nats_url, deployment.stream):
+        prefix, collection = message.subject.split(".")[:2]
+        if prefix == deployment.stream:
+            times.setdefault(collection, []).append(message.stored_at.timestamp())
+    return {
+        collection: round(max(after - before for before, after in pairwise(each)), 3)
+        for collection, each in times.items()
+    }

@@ -13,6 +13,7 @@ from tests.cluster import SIZE, Cluster
 from tests.deployment import Deploy
 from tests.injection.addresses import nats_url
 from tests.injection.faults import (
+    BOTH_WAYS,
     ONE_WAY,
     Freeze,
     Heal,
@@ -81,9 +82,7 @@ def _logins(denied: dict[int, tuple[str, ...]]) -> str:
         permissions = ", ".join(
             f'{way}: {{deny: ["mnc.cluster.>"]}}' for way in denied.get(number, ())
         )
-        return (
-            f"{{user: mnc-{number}, password: {_PASSWORD}, permissions: {{{permissions}}}}}"
-        )
+        return f"{{user: mnc-{number}, password: {_PASSWORD}, permissions: {{{permissions}}}}}"
 
     return _LOGINS.format(instances="\n      ".join(map(instance, range(SIZE))))
 
@@ -182,19 +181,13 @@ def cut_one_off(scene: Scene, rng: random.Random) -> None:
     _break_link(scene, rng, Refuse(cut=True))
 
 
-def hold_one(scene: Scene, rng: random.Random) -> None:
-    """Let nothing pass between an instance and the broker, which neither of them is told."""
-    _break_link(scene, rng, Hold())
-
-
-def hold_one_way(scene: Scene, rng: random.Random) -> None:
-    """Hold what an instance says, or what it is told."""
-    _break_link(scene, rng, Hold(directions=rng.choice(ONE_WAY)))
-
-
-def swallow_one_way(scene: Scene, rng: random.Random) -> None:
-    """Lose what an instance says, or what it is told."""
-    _break_link(scene, rng, Swallow(directions=rng.choice(ONE_WAY)))
+def black_hole_one(scene: Scene, rng: random.Random) -> None:
+    """Let nothing pass between an instance and the broker, one way or both; neither is told."""
+    directions = rng.choice((BOTH_WAYS, *ONE_WAY))
+    lossy = rng.random() < 0.5
+    _break_link(
+        scene, rng, Swallow(directions=directions) if lossy else Hold(directions=directions)
+    )
 
 
 def _break_link(scene: Scene, rng: random.Random, fault: LinkFault) -> None:
@@ -245,27 +238,16 @@ def freeze_broker(scene: Scene, rng: random.Random) -> None:
     scene.broker.inject(Thaw())
 
 
-def freeze_mongod_in_an_election(scene: Scene, rng: random.Random) -> None:
-    """Kill the leader while mongod stands still."""
-    scene.mongod.inject(Freeze())
-    _lose_leader(scene, rng)
-    scene.mongod.inject(Thaw())
-
-
-def kill_mongod_in_an_election(scene: Scene, rng: random.Random) -> None:
-    """Kill the leader while mongod is away."""
-    scene.mongod.inject(Kill())
-    _lose_leader(scene, rng)
-    scene.mongod.inject(Start())
-
-
-def _lose_leader(scene: Scene, rng: random.Random) -> None:
-    """Kill the leader, see another one elected, and start it again."""
+def elect_without_mongod(scene: Scene, rng: random.Random) -> None:
+    """Kill the leader while mongod stands still or is away, and see another one elected."""
+    begin, end = rng.choice(((Freeze(), Thaw()), (Kill(), Start())))
+    scene.mongod.inject(begin)
     number = scene.cluster.leader()
     scene.cluster.kill(number)
     scene.run_for(rng.uniform(0.0, 2.0))
     scene.cluster.leader()
     scene.cluster.start(number)
+    scene.mongod.inject(end)
 
 
 HARMS: Final[Sequence[Harm]] = (
@@ -275,14 +257,11 @@ HARMS: Final[Sequence[Harm]] = (
     wipe_one,
     kill_all,
     cut_one_off,
-    hold_one,
-    hold_one_way,
-    swallow_one_way,
+    black_hole_one,
     mute_one,
     deafen_one,
     isolate_one,
     restart_broker,
     freeze_broker,
-    freeze_mongod_in_an_election,
-    kill_mongod_in_an_election,
+    elect_without_mongod,
 )
