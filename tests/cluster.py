@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final
 
@@ -122,7 +123,11 @@ class Cluster:
 
         wait_until(is_working, timeout_s=timeout_s, what="each collection to have one owner")
 
-    def voters(self) -> Set[int]:
+    def assignments(self) -> int:
+        """Return how often any process was told of a change of what it has to work on."""
+        return sum(len(run.log("cluster.assigned")) for run in self.runs)
+
+    def voters(self) -> AbstractSet[int]:
         """Return who votes, by their names, as the leader sees it."""
         members = self.status(self.leader())["members"]
         return {int(member["name"].removeprefix("mnc-")) for member in members if member["votes"]}

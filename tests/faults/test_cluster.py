@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from tests.cluster import SIZE, Cluster
 from tests.deployment import Deploy, Deployment
-from tests.injection.harms import COLLECTIONS, HARMS, Harm, scene
+from tests.injection.harms import COLLECTIONS, HARMS, Harm, Scene, set_scene
 from tests.jetstream import read_messages
 from tests.servers import StartMongod, StartNatsServer
 from tests.soak import SOAK
 
 LONGEST_GAP_S = 2.0
 """Far more than a handover takes, because three processes start meanwhile, on few cores."""
+
+
+@pytest.fixture
+def scene(
+    deploy: Deploy,
+    tmp_path: Path,
+    start_own_mongod: StartMongod,
+    start_own_nats: StartNatsServer,
+) -> Iterator[Scene]:
+    """Give a cluster that works, and servers of its own."""
+    with set_scene(
+        deploy, tmp_path, start_mongod=start_own_mongod, start_nats=start_own_nats
+    ) as found:
+        yield found
 
 
 @pytest.mark.parametrize(
@@ -28,29 +42,22 @@ LONGEST_GAP_S = 2.0
     ],
 )
 def test_harms_at_random_times_leave_the_stream_exact(
-    deploy: Deploy,
-    start_own_mongod: StartMongod,
-    start_own_nats: StartNatsServer,
-    tmp_path: Path,
-    harms: Sequence[Harm],
-    seed: int,
-    rounds: int,
+    scene: Scene, harms: Sequence[Harm], seed: int, rounds: int
 ) -> None:
     """Whoever dies, is cut off, forgets or leaves, the others go on where it stopped."""
     rng = random.Random(seed)
-    with scene(deploy, tmp_path, start_mongod=start_own_mongod, start_nats=start_own_nats) as found:
-        cluster = found.cluster
-        with cluster.deployment.writer(seed=seed) as writer:
-            drawn: list[Harm] = []
-            for number in range(1, rounds + 1):
-                drawn = drawn or rng.sample(harms, len(harms))
-                harm = drawn.pop()
-                print(f"{number} of {rounds}: {harm.__name__}", flush=True)  # noqa: T201 - pytest shows it with a failure
-                harm(found, rng)
-                found.run_for(rng.uniform(0.2, 1.5))
-                cluster.wait_working()
-        assert len(cluster.groups_entered()) == 1
-        cluster.deployment.finish(writer.possible_events)
+    cluster = scene.cluster
+    drawn: list[Harm] = []
+    with cluster.deployment.writer(seed=seed) as writer:
+        for number in range(1, rounds + 1):
+            drawn = drawn or rng.sample(harms, len(harms))
+            harm = drawn.pop()
+            print(f"{number} of {rounds}: {harm.__name__}")  # noqa: T201 - pytest shows it with a failure
+            harm(scene, rng)
+            scene.run_for(rng.uniform(0.0, 1.0))
+            cluster.wait_working()
+    assert len(cluster.groups_entered()) == 1
+    cluster.deployment.finish(writer.possible_events)
 
 
 @pytest.mark.parametrize(("seed", "rounds"), [(1, 1), pytest.param(2, 20, marks=SOAK)])
