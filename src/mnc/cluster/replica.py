@@ -242,10 +242,6 @@ class Replica:
     def hear(self, message: ClusterMessage) -> None:
         """Take a message of this group, or of an instance without one."""
         self._catch_up()
-        if not isinstance(message, Hello | Probe | Propose | RequestVote):
-            # Those say nothing of whether the sender hears: who is deaf goes on saying them.
-            self._heard_turn[message.sender] = self._turn
-            self._gone.discard(message.sender)
         match message:
             case Hello():
                 greeting = _Greeting(name=message.name, turn=self._turn)
@@ -256,6 +252,11 @@ class Replica:
                 pass  # the broker has answered it
             case _:
                 self._raft.step(message)
+                is_of_now = message.term == self._raft.soft_state.term
+                if is_of_now and not isinstance(message, RequestVote):
+                    # Everything else may come from one that hears nothing.
+                    self._heard_turn[message.sender] = self._turn
+                    self._gone.discard(message.sender)
         self._wake()
 
     def miss(self, node: NodeId) -> None:
