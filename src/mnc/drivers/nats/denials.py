@@ -13,12 +13,10 @@ import nats.errors
 
 from mnc.errors import SinkRefusedError
 
-__all__ = ["Denials", "denied_place", "denied_subscription"]
+__all__ = ["Denials", "denied_place"]
 
 _PREFIX = "nats: permissions violation for "
 """nats-py has turned what the server says to lower case, the subject in quotes too."""
-
-_SUBSCRIPTION = f"{_PREFIX}subscription to "
 
 _INBOX = "_inbox."
 _ANSWERS = "_inbox.>"
@@ -26,50 +24,36 @@ _ANSWERS = "_inbox.>"
 _SHOWN_TOKENS = 3
 """What of a subject is shown: what follows may be a document's id."""
 
-_LATELY_S = 5.0
-"""What is tried all the time, and was denied no later than this, is permitted again."""
-
 
 def denied_place(error: Exception) -> str | None:
     """Return where the user may not publish or subscribe, or None when `error` is another one."""
-    subject = _denied_subject(error, _PREFIX)
-    if subject is None:
-        return None
-    return _ANSWERS if subject.startswith(_INBOX) else _place(subject)
-
-
-def denied_subscription(error: Exception) -> str | None:
-    """Return the subject, in lower case, of a subscription that was denied; None for no such."""
-    return _denied_subject(error, _SUBSCRIPTION)
-
-
-def _denied_subject(error: Exception, prefix: str) -> str | None:
     said = str(error)
-    if type(error) is not nats.errors.Error or not said.startswith(prefix):
+    if type(error) is not nats.errors.Error or not said.startswith(_PREFIX):
         return None
-    return said.partition('"')[2].partition('"')[0]
+    subject = said.partition('"')[2].partition('"')[0]
+    return _ANSWERS if subject.startswith(_INBOX) else _place(subject)
 
 
 class Denials:
     """The places that the server has denied on a connection."""
 
     def __init__(self) -> None:
-        self._places: dict[str, float] = {}
+        self._places: set[str] = set()
 
     @property
     def includes_answers(self) -> bool:
         """Whether the user may not receive answers, so that every request is in vain."""
         return _ANSWERS in self._places
 
-    def includes(self, subject: str, *, now_s: float) -> bool:
-        """Say whether publishing or subscribing to `subject` was denied in the last seconds."""
-        return self._is_denied(_place(subject).lower(), now_s)
+    def includes(self, subject: str) -> bool:
+        """Say whether publishing or subscribing to `subject` was denied."""
+        return _place(subject).lower() in self._places
 
-    def add(self, place: str, *, now_s: float) -> bool:
-        """Remember a denied place; say whether that is news."""
-        is_news = not self._is_denied(place, now_s)
-        self._places[place] = now_s
-        return is_news
+    def add(self, place: str) -> bool:
+        """Remember a denied place; say whether it is a new one."""
+        is_new = place not in self._places
+        self._places.add(place)
+        return is_new
 
     def take(self, subjects: Iterable[str]) -> SinkRefusedError | None:
         """Return what explains that messages to `subjects` had no effect, or None.
@@ -79,13 +63,9 @@ class Denials:
         if self.includes_answers:
             return _refusal("subscribing to _INBOX.>")
         shown = {place.lower(): place for place in map(_place, subjects)}
-        denied = self._places.keys() & shown.keys()
-        for place in denied:
-            del self._places[place]
+        denied = self._places & shown.keys()
+        self._places -= denied
         return _refusal(f"publishing to {shown[min(denied)]}") if denied else None
-
-    def _is_denied(self, place: str, now_s: float) -> bool:
-        return place in self._places and now_s - self._places[place] <= _LATELY_S
 
 
 def _place(subject: str) -> str:

@@ -26,7 +26,7 @@ from trio_util import AsyncValue
 
 from mnc.config import NatsSecurity
 from mnc.drivers.nats.client import MendedClient
-from mnc.drivers.nats.denials import Denials, denied_place, denied_subscription
+from mnc.drivers.nats.denials import Denials, denied_place
 from mnc.drivers.nats.failures import describe, is_vague, translated
 from mnc.drivers.nats.security import connect_options, demands_tls, login_in_use
 from mnc.drivers.nats.subscriptions import Receive, Subscriptions
@@ -51,7 +51,7 @@ _UNWELCOME_S = 2.0
 """How long a client that was not let in may try, the other servers too, before it is replaced."""
 
 _RETRY_S = 1.0
-"""The pause after a client that could not even try, and after a subscription that was denied."""
+"""The pause after a client that could not even try."""
 
 _NO_SECURITY = NatsSecurity()
 
@@ -229,19 +229,12 @@ class NatsSession:
         return self._denials.take(subjects)
 
     def is_denied(self, subject: str) -> bool:
-        """Say whether the server denies messages on a subject that is used all the time."""
-        return self._denials.includes(subject, now_s=trio.current_time())
+        """Say whether the server has denied messages on a subject since the client connected."""
+        return self._denials.includes(subject)
 
     async def _apply_subscriptions(self) -> None:
         with suppress(SinkError):  # the next connection makes it so
             await self.call(self._subscriptions.apply)
-
-    async def _keep_subscribed(self) -> None:
-        """Ask again for what was denied: nobody says when it is permitted."""
-        while True:
-            await trio.sleep(_RETRY_S)
-            if self._subscriptions.are_denied:
-                await self._apply_subscriptions()
 
     def _require_client(self) -> Client:
         if self._client is None or not self._connected.value:
@@ -263,7 +256,7 @@ class NatsSession:
         with trio.CancelScope() as self._scope:
             try:
                 await self._connect(client, options, loop)
-                await self._keep_subscribed()
+                await trio.sleep_forever()
             except (OSError, nats.errors.Error) as error:
                 self._note(error)
                 await trio.sleep(_RETRY_S)
@@ -319,9 +312,7 @@ class NatsSession:
     async def _on_error(self, client: Client, error: Exception) -> None:
         place = denied_place(error)
         if place is not None:
-            if (subject := denied_subscription(error)) is not None:
-                self._subscriptions.deny(subject)
-            if self._denials.add(place, now_s=trio.current_time()):
+            if self._denials.add(place):
                 self._log.warning("nats.permission_denied", subject=place)
             return
         if client.is_connecting:

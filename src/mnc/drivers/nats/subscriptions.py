@@ -31,7 +31,6 @@ class Subscriptions:
         self._wanted: dict[str, Receive] = {}
         self._client: Client | None = None
         self._made: dict[str, Subscription] = {}
-        self._denied: set[str] = set()
         self._lock = asyncio.Lock()
 
     def add(self, subject: str, receive: Receive) -> None:
@@ -42,26 +41,12 @@ class Subscriptions:
         """Want them no more."""
         del self._wanted[subject]
 
-    @property
-    def are_denied(self) -> bool:
-        """Whether the server has denied some since they were last asked for."""
-        return bool(self._denied)
-
-    def deny(self, subject: str) -> None:
-        """Hear that the server has denied a subject, which is in lower case here, or taken it back.
-
-        The server doesn't make up for it when it is permitted later: `apply` asks again.
-        """
-        self._denied.add(subject)
-
     async def apply(self, client: Client) -> None:
         """Subscribe and unsubscribe as is wanted by now; on the asyncio side."""
         async with self._lock:
             if client is not self._client:
                 self._client, self._made = client, {}
-            denied = {subject for subject in self._made if subject.lower() in self._denied}
-            self._denied.clear()
-            for subject in denied | (self._made.keys() - self._wanted.keys()):
+            for subject in self._made.keys() - self._wanted.keys():
                 await self._made.pop(subject).unsubscribe()
             while missing := self._wanted.keys() - self._made.keys():
                 subject = min(missing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import nats.errors
 import pytest
 
-from mnc.drivers.nats.denials import Denials, denied_place, denied_subscription
+from mnc.drivers.nats.denials import Denials, denied_place
 
 
 def _denied(action: str, subject: str) -> nats.errors.Error:
@@ -27,8 +27,8 @@ def test_a_denied_subject_explains_a_silence_once(subject: str, shown: str) -> N
     denials = Denials()
     place = denied_place(_denied("publish", subject))
     assert place == shown.lower()
-    assert denials.add(place, now_s=1.0)
-    assert not denials.add(place, now_s=1.0)
+    assert denials.add(place)
+    assert not denials.add(place)
     assert denials.take(["cs.movies.insert.1"]) is None
     refusal = denials.take(["cs.movies.insert.1", subject])
     assert refusal is not None
@@ -37,33 +37,12 @@ def test_a_denied_subject_explains_a_silence_once(subject: str, shown: str) -> N
     assert denials.take([subject]) is None
 
 
-def test_what_was_not_denied_lately_is_permitted() -> None:
-    """What is tried all the time, and isn't denied any more, counts as permitted after a while."""
-    denials = Denials()
-    place = denied_place(_denied("publish", "mnc.cluster.Shop.node.a"))
-    assert place is not None
-    assert denials.add(place, now_s=10.0)
-    assert not denials.add(place, now_s=14.0)
-    assert denials.includes("mnc.cluster.Shop.node.b", now_s=18.0)
-    assert not denials.includes("mnc.cluster.Shop.node.b", now_s=20.0)
-    assert denials.add(place, now_s=20.0)
-
-
-def test_a_denied_subscription_is_told_from_denied_publishing() -> None:
-    """Only a subscription has to be made again; the server names the one that it took back."""
-    taken_back = nats.errors.Error(
-        'nats: permissions violation for subscription to "mnc.cluster.shop.hello" (sid "7")'
-    )
-    assert denied_subscription(taken_back) == "mnc.cluster.shop.hello"
-    assert denied_subscription(_denied("publish", "mnc.cluster.shop.hello")) is None
-
-
 def test_denied_answers_explain_every_silence() -> None:
     """Without a subscription for answers no request can succeed on the connection."""
     denials = Denials()
     place = denied_place(_denied("subscription", "_INBOX.abc.*"))
     assert place is not None
-    assert denials.add(place, now_s=1.0)
+    assert denials.add(place)
     assert denials.includes_answers
     for _ in range(2):
         refusal = denials.take(["cs_position.users"])
