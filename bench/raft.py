@@ -1,6 +1,6 @@
 """Play random schedules of the Raft simulator, and print how many a second.
 
-    python -m bench.raft [--profile steady|changing] [--first 0] [--schedules 1000]
+    python -m bench.raft [--profile steady|changing|told|mistold] [--first 0] [--schedules 1000]
 
 Each schedule is 20 virtual seconds of a group of nodes. Seconds are those of the processor, so that
 other work on the machine counts for little.

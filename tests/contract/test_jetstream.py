@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 import pytest
 import trio
@@ -10,7 +12,14 @@ from tests.contract.streams import JetStreamHarness
 from tests.fakes.values import event
 
 from mnc.drivers.nats.session import NatsSession
-from mnc.errors import SinkRefusedError
+from mnc.errors import (
+    CheckpointUnavailableError,
+    MncError,
+    PayloadTooLargeError,
+    SinkRefusedError,
+    SourceUnavailableError,
+    StreamMissingError,
+)
 from mnc.model import Position, StreamSeq
 from mnc.publish.ports import Batch
 
@@ -30,6 +39,19 @@ def _batch(jetstream: JetStreamHarness, *numbers: int) -> Batch:
 async def _create(jetstream: JetStreamHarness, **settings: object) -> None:
     config = {"name": jetstream.name, "subjects": [f"{jetstream.name}.>"], **settings}
     assert "error" not in await jetstream.ask("STREAM.CREATE", config)
+
+
+async def _connection_number(url: str) -> int:
+    """Connect, and return which of all connections that the server ever had this one is."""
+    address = urlsplit(url)
+    assert address.hostname is not None
+    assert address.port is not None
+    async with await trio.open_tcp_stream(address.hostname, address.port) as stream:
+        greeting = b""
+        while not greeting.endswith(b"\r\n"):
+            greeting += await stream.receive_some()
+    number: int = json.loads(greeting.removeprefix(b"INFO "))["client_id"]
+    return number
 
 
 async def _config(jetstream: JetStreamHarness) -> dict[str, object]:
@@ -52,6 +74,39 @@ async def test_an_operators_stream_keeps_its_settings(jetstream: JetStreamHarnes
     added = [f"{jetstream.name}_position.*", f"{jetstream.name}_deadletter.*"]
     assert after["subjects"] == [f"{jetstream.name}.>", *added]
     await jetstream.port.publish(_batch(jetstream, 1))
+
+
+@pytest.mark.parametrize(
+    ("failures", "is_asked"),
+    [
+        ([], False),
+        ([SourceUnavailableError("away"), CheckpointUnavailableError("away")], False),
+        ([SourceUnavailableError("away"), StreamMissingError("deleted")], True),
+        ([PayloadTooLargeError("large")], True),
+    ],
+)
+async def test_a_stream_that_is_known_is_asked_about_after_its_own_failures_only(
+    jetstream: JetStreamHarness, failures: Sequence[MncError], is_asked: bool
+) -> None:
+    """A start that no failure of the stream's preceded costs it no question; one that did, does."""
+    await jetstream.port.prepare([])
+    await jetstream.delete()
+    await jetstream.port.prepare(failures)
+    assert ("error" not in await jetstream.ask("STREAM.INFO")) == is_asked
+
+
+@pytest.mark.parametrize(
+    ("failure", "connections"),
+    [(StreamMissingError("deleted"), 0), (PayloadTooLargeError("large"), 1)],
+)
+async def test_only_what_was_too_large_costs_a_second_connection(
+    jetstream: JetStreamHarness, failure: MncError, connections: int
+) -> None:
+    """The broker's limits are looked up for a lane that they refused, and for no other."""
+    await jetstream.port.prepare([])
+    before = await _connection_number(jetstream.url)
+    await jetstream.port.prepare([failure])
+    assert await _connection_number(jetstream.url) - before == 1 + connections
 
 
 async def test_a_stream_without_batches_refuses(jetstream: JetStreamHarness) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
 from typing import Protocol
 from uuid import uuid4
 
@@ -83,10 +82,9 @@ class NatsTransportHarness:
             await nursery.start(session.run)
             with trio.fail_after(_CONNECT_S):
                 await session.wait_connected()
-            async with AsyncExitStack() as stack:
-                await stack.enter_async_context(transport.listening())
-                await session.call(lambda client: client.flush())
-                task_status.started()
-                await end.wait()
+            await nursery.start(transport.run)
+            await session.call(lambda client: client.flush())
+            task_status.started()
+            await end.wait()
             nursery.cancel_scope.cancel()
         ended.set()

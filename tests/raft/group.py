@@ -83,6 +83,10 @@ class Group:
         )
         self.applied[name] = []
 
+    def crash(self, name: str) -> None:
+        """End a node's process for good; the others aren't told."""
+        del self._nodes[name]
+
     def cut(self, *links: str) -> None:
         """Lose all messages between the two nodes of each link, such as "ab", from now on."""
         pairs = {frozenset(link) for link in links}
@@ -154,7 +158,7 @@ class Group:
         self._watch()
         for message in ready.messages:
             self.sent.append(message)
-            if not self.lost(message):
+            if not self.lost(message) and message.receiver in self._nodes:
                 self[message.receiver].step(message)
                 self._watch()
         return True

@@ -6,9 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mnc.raft import AppendEntries, Entry, InstallSnapshot, Raft, RaftSettings, Ready
+from tests.raft.simulator import STEADY, TOLD, Profile
+
+from mnc.raft import (
+    AppendEntries,
+    Ballot,
+    Entry,
+    InstallSnapshot,
+    NodeId,
+    Raft,
+    RaftSettings,
+    Ready,
+)
 from mnc.raft.leader import Leadership
 from mnc.raft.log import Log
+from mnc.raft.loyalty import Loyalty
 from mnc.raft.progress import NO_ROUND
 
 __all__ = ["MUTANTS", "Mutant"]
@@ -21,6 +33,8 @@ class Mutant:
     owner: type
     attribute: str
     replacement: object
+    profile: Profile = STEADY
+    """Whose schedules find it, unless a script does."""
 
 
 def _yes(*_: object) -> bool:
@@ -73,17 +87,46 @@ def _truncate_always(log: Log, entries: tuple[Entry, ...]) -> None:
         log._extend(entries)
 
 
+_leader_is_gone = Raft.leader_is_gone
+
+
+def _believe_any_report(raft: Raft, node: NodeId) -> None:
+    _leader_is_gone(raft, raft.soft_state.leader or node)
+
+
+def _campaign_out_of_turn(raft: Raft, node: NodeId) -> None:
+    follows = raft.soft_state.leader == node
+    _leader_is_gone(raft, node)
+    if follows:
+        raft._campaign(Ballot.PRE_VOTE)
+
+
+def _campaign_as_a_learner(raft: Raft, node: NodeId) -> None:
+    if raft.node in raft.configuration.voters:
+        _leader_is_gone(raft, node)
+    else:
+        _campaign_out_of_turn(raft, node)
+
+
 _acknowledge = Raft._acknowledge
 
 
 def _acknowledge_all(
     raft: Raft, message: AppendEntries | InstallSnapshot, _match_index: int
 ) -> None:
-    _acknowledge(raft, message, raft.last_index)
+    _acknowledge(raft, message, raft.last_entry[1])
 
 
 def _end_transfer_in_the_same_term(_raft: Raft, leadership: Leadership) -> None:
     leadership.transfer = None
+
+
+def _stay_loyal(_loyalty: Loyalty) -> None:
+    pass
+
+
+def _forget_the_unheeded(loyalty: Loyalty) -> None:
+    loyalty._ticks = loyalty._shortest_ticks
 
 
 MUTANTS: Mapping[str, Mutant] = {
@@ -116,6 +159,25 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "acknowledges what it was not sent": Mutant(
         owner=Raft, attribute="_acknowledge", replacement=_acknowledge_all
+    ),
+    "takes any report for one of its leader": Mutant(
+        owner=Raft,
+        attribute="leader_is_gone",
+        replacement=_believe_any_report,
+        profile=TOLD,
+    ),
+    "succeeds its leader as a learner": Mutant(
+        owner=Raft,
+        attribute="leader_is_gone",
+        replacement=_campaign_as_a_learner,
+        profile=TOLD,
+    ),
+    "campaigns out of turn": Mutant(
+        owner=Raft, attribute="leader_is_gone", replacement=_campaign_out_of_turn
+    ),
+    "stays loyal to who is gone": Mutant(owner=Loyalty, attribute="end", replacement=_stay_loyal),
+    "forgets whom it has ignored": Mutant(
+        owner=Loyalty, attribute="end", replacement=_forget_the_unheeded
     ),
     "changes members before its term is committed": Mutant(
         owner=Leadership, attribute="_has_committed", replacement=_yes

@@ -76,7 +76,7 @@ class Oracle:
         if not isinstance(state, Leadership):
             return
         for follower, progress in state.followers.items():
-            if not progress.match_index < progress.next_index <= raft.last_index + 1:
+            if not progress.match_index < progress.next_index <= raft.last_entry[1] + 1:
                 raise BrokenInvariantError(f"{raft.node} has lost count of {follower}")
             if len(progress._inflight or ()) > max_inflight:
                 raise BrokenInvariantError(f"{raft.node} has sent {follower} too much at once")

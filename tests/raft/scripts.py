@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from tests.raft.group import ELECTION_TICKS, SETTINGS, TIMEOUT_TICKS, Group, ids
-from tests.raft.oracle import Oracle
+from tests.raft.oracle import BrokenInvariantError, Oracle
 
 from mnc.raft import (
     AppendEntries,
@@ -106,6 +106,34 @@ def late_takeover() -> None:
     group.deliver(asked[0])
 
 
+def two_successors() -> None:
+    """Tell both followers at once that their leader is gone; one is elected, in no time."""
+    group = Group("abc")
+    group.elect("a")
+    group.crash("a")
+    for name in "bc":
+        group[name].leader_is_gone(NodeId("a"))
+    group.settle()
+    _expect_a_successor(group)
+
+
+def told_one_after_the_other() -> None:
+    """Tell the followers that their leader is gone, in either order; one is elected at once."""
+    for names in ("bc", "cb"):
+        group = Group("abc")
+        group.elect("a")
+        group.crash("a")
+        for name in names:
+            group[name].leader_is_gone(NodeId("a"))
+            group.settle()
+        _expect_a_successor(group)
+
+
+def _expect_a_successor(group: Group) -> None:
+    if group.leaders() != "b":
+        raise BrokenInvariantError("b doesn't succeed a")
+
+
 def two_changes_of_one_configuration() -> None:
     """Let two leaders remove each another node from the same four (dissertation §4.1)."""
     group = Group("abcd")
@@ -137,7 +165,9 @@ SCRIPTS: Mapping[str, Callable[[], None]] = {
         figure_8,
         late_takeover,
         restart_within_a_lease,
+        told_one_after_the_other,
         two_changes_of_one_configuration,
+        two_successors,
         unheard_leader,
     )
 }

@@ -1,6 +1,6 @@
 """Play one schedule again, and print what happens.
 
-python -m tests.raft.simulate SEED [--profile steady|changing]
+python -m tests.raft.simulate SEED [--profile steady|changing|told|mistold]
 """
 
 from __future__ import annotations

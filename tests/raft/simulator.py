@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.raft.disk import SimulatedDisk
@@ -34,7 +34,17 @@ from mnc.raft import (
     bootstrap,
 )
 
-__all__ = ["CHANGING", "PROFILES", "STEADY", "Profile", "SimulatedNode", "Simulation", "simulate"]
+__all__ = [
+    "CHANGING",
+    "MISTOLD",
+    "PROFILES",
+    "STEADY",
+    "TOLD",
+    "Profile",
+    "SimulatedNode",
+    "Simulation",
+    "simulate",
+]
 
 TICK_S = 0.15
 FAULTS_END_S = 13.0
@@ -42,6 +52,8 @@ END_S = 20.0
 _SYNC_S = 0.01
 _SLOW_SYNC_S = 0.3
 _LAST_PROPOSALS = 3
+_NOTICE_S = (0.0, 0.02, 0.5)
+"""One of these is the longest time in which a driver notices that another process has ended."""
 _SETTLE_S = 1.0
 """How long after the last fault a leader may still find out that it was deposed before."""
 _SETTINGS = RaftSettings(
@@ -63,6 +75,13 @@ class Profile:
     faults: tuple[str, ...]
     """Drawn from evenly; what stands there twice comes twice as often."""
     fault_every_s: float
+    tells_of_crashes: bool = False
+    """Whether nodes are told that the process of another one has ended."""
+
+    @property
+    def has_leases(self) -> bool:
+        """Whether a lease that a leader believes in is one: what nodes are told is true."""
+        return "misreport" not in self.faults
 
 
 _FAULTS = ("crash", "crash", "split", "split", "join", "pause", "transfer", "compact")
@@ -73,7 +92,13 @@ STEADY = Profile(voters=3, spares=0, faults=_FAULTS, fault_every_s=0.8)
 CHANGING = Profile(voters=3, spares=2, faults=(*_FAULTS, *["change"] * 8), fault_every_s=0.5)
 """Two to five nodes that come and go."""
 
-PROFILES = {"steady": STEADY, "changing": CHANGING}
+TOLD = replace(CHANGING, tells_of_crashes=True)
+"""The same, and who crashes is reported to the others, to each when its driver notices it."""
+
+MISTOLD = replace(TOLD, faults=(*TOLD.faults, *["misreport"] * 8))
+"""Also nodes that run are reported to have crashed. Everything holds then but the leases."""
+
+PROFILES = {"steady": STEADY, "changing": CHANGING, "told": TOLD, "mistold": MISTOLD}
 
 
 class SimulatedNode:
@@ -173,6 +198,25 @@ class Simulation:
         node.missed_ticks = 0
         node.incarnation += 1
         self._note(node, "crashes")
+        if self._profile.tells_of_crashes:
+            for other in self._nodes.values():
+                notice_s = self._rng.choice(_NOTICE_S) * self._rng.random()
+                self._after(notice_s, self._notice, other, node)
+
+    def _notice(self, node: SimulatedNode, crashed: SimulatedNode) -> None:
+        """Tell a node of another one's crash, unless that is up again."""
+        if crashed.raft is None:
+            self._tell(node, crashed.name)
+
+    def _tell(self, node: SimulatedNode, gone: NodeId) -> None:
+        if node.raft is None:
+            return
+        if node.inbox is not None:
+            node.inbox.append(lambda: self._tell(node, gone))
+            return
+        self._note(node, f"is told that {gone} is gone")
+        node.raft.leader_is_gone(gone)
+        self._drain(node)
 
     def _restart(self, node: SimulatedNode) -> None:
         if node.raft is None:
@@ -234,7 +278,7 @@ class Simulation:
             node.soft_state = raft.soft_state
             self._oracle.on_role(raft)
             self._count_leaders(node, raft)
-        if len(self._leaders) > 1:
+        if len(self._leaders) > 1 and self._profile.has_leases:
             # A stopped process doesn't ask whether its lease is valid.
             self._oracle.leases([leader for leader in self._leaders if self._is_running(leader)])
 
@@ -320,6 +364,8 @@ class Simulation:
                 self._after(rng.uniform(0.05, 2), self._resume, node, node.incarnation)
             case "compact" if node.raft is not None and node.inbox is None:
                 self._compact(node, node.raft)
+            case "misreport" if self._leaders:
+                self._misreport(rng.choice(self._leaders))
             case "transfer" if self._leaders:
                 self._ask_leader(
                     lambda raft: raft.transfer_leadership(rng.choice(list(self._nodes)))
@@ -328,6 +374,14 @@ class Simulation:
                 self._ask_leader(self._change)
             case _:
                 pass
+
+    def _misreport(self, leader: Raft) -> None:
+        """Tell most nodes that a leader has ended which runs."""
+        rng = self._rng
+        for node in self._nodes.values():
+            if rng.random() < 0.7:
+                notice_s = rng.choice(_NOTICE_S) * rng.random()
+                self._after(notice_s, self._tell, node, leader.node)
 
     def _ask_leader(self, ask: Callable[[Raft], object]) -> None:
         raft = self._rng.choice(self._leaders)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from tests.raft.simulator import CHANGING, STEADY, Profile, Simulation, simulate
+from tests.raft.simulator import (
+    CHANGING,
+    MISTOLD,
+    PROFILES,
+    STEADY,
+    TOLD,
+    Profile,
+    Simulation,
+    simulate,
+)
 from tests.soak import SOAK
 
 _AT_ONCE = 250
@@ -37,7 +46,19 @@ def test_changing_members_agree_and_come_back(seeds: range) -> None:
     _play(seeds, CHANGING)
 
 
-@pytest.mark.parametrize("profile", [STEADY, CHANGING], ids=["steady", "changing"])
+@pytest.mark.parametrize("seeds", _batches(750), ids=_name)
+def test_who_is_told_of_crashes_agrees_and_comes_back(seeds: range) -> None:
+    """The same holds when nodes learn that a leader's process has ended, leases included."""
+    _play(seeds, TOLD)
+
+
+@pytest.mark.parametrize("seeds", _batches(500), ids=_name)
+def test_who_is_told_wrong_agrees_and_comes_back(seeds: range) -> None:
+    """A wrong report that a leader has ended costs nothing but its lease."""
+    _play(seeds, MISTOLD)
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES.keys())
 @pytest.mark.parametrize(
     "seeds", [pytest.param(range(n, n + 20_000), marks=SOAK) for n in (100_000, 200_000)], ids=_name
 )
@@ -60,7 +81,7 @@ def test_schedules_are_eventful() -> None:
     seen: Counter[str] = Counter()
     for seed in range(50):
         lines: list[str] = []
-        Simulation(seed, CHANGING, trace=lines.append).run()
+        Simulation(seed, TOLD, trace=lines.append).run()
         text = "\n".join(lines)
         for event in _EVENTS:
             seen[event] += text.count(event)
@@ -74,6 +95,7 @@ _EVENTS = (
     "network splits",
     "goes on",
     "compacts to",
+    "is told that",
     "receives InstallSnapshot",
     "receives TimeoutNow",
     "receives StaleTerm",

@@ -103,11 +103,13 @@ def decide(
     state: ClusterState | None,
     size: int,
     new_group: GroupId,
+    now_ms: int,
 ) -> Decision:
     """Say what to do, given a newest `founding` that was read AFTER `own.group` was entered.
 
     `state` is what the instance has applied in its group, None for nothing. `sightings` has one
-    of each other instance. `new_group` names the group that may be founded.
+    of each other instance. `new_group` names the group that may be founded, and `now_ms` is the
+    time in milliseconds since 1970, which its epochs begin with.
     """
     if own.group is not None:
         kept = Founding(
@@ -124,7 +126,11 @@ def decide(
     if len(met) < size or own != _founder(met, founding) or not _is_needed(met, founding):
         return Wait()
     generation = 1 if founding is None else founding.generation + 1
-    first = initial_state(generation) if state is None else carried_over(state, generation)
+    first = (
+        initial_state(generation, first_epoch=now_ms)
+        if state is None
+        else carried_over(state, generation, first_epoch=now_ms)
+    )
     return Found(
         Founding(
             group=new_group,

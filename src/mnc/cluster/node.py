@@ -8,6 +8,7 @@ instance takes in its group. What it should work on is reported whenever that ch
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import assert_never
@@ -183,6 +184,8 @@ class Node:
             self._owned = owned
             self._log.info("cluster.assigned", collections=sorted(owned))
             self._assigned(owned)
+            if self._replica is not None:
+                self._replica.note_given(owned)
         self._changed.set()
         self._changed = trio.Event()
 
@@ -251,6 +254,7 @@ class Node:
                 state=None if self._replica is None else self._replica.state,
                 size=self._size,
                 new_group=GroupId(uuid4().hex),
+                now_ms=round(time.time() * 1000),
             )
             match decision:
                 case Found(founding=proposed):

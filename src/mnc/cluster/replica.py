@@ -12,7 +12,7 @@ stood still lies in the inbox when it goes on, and is read before the next turn.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -43,8 +43,9 @@ from mnc.raft import NodeId, Raft, RaftSettings, Ready, RefusedError, RequestVot
 
 __all__ = ["Instance", "Pace", "Replica"]
 
-_PATIENCE_TURNS = 3
-"""A leader that was not heard for so long is probed: one and a half heartbeats."""
+_PATIENCE_TURNS = 1
+"""Whoever was not heard for so long is probed, a small message that nobody answers. It is shorter
+than a heartbeat: the end of an instance is noticed within one turn, or two."""
 
 _REPEAT_TURNS = 4
 """A command without effect is proposed again after this: it, or its entry, was lost."""
@@ -135,7 +136,7 @@ class Replica:
             election_timeout_ticks=lambda: rng.randint(shortest, 2 * shortest),
         )
         data = persisted.snapshot.data
-        self.state = decode_state(data) if data else initial_state(0)
+        self.state = decode_state(data) if data else initial_state(0, first_epoch=0)
         self._applied_term = persisted.snapshot.term
         self._started_at = trio.current_time()
         self._ticked_at = self._started_at
@@ -148,7 +149,8 @@ class Replica:
         self._last_leader: NodeId | None = None
         self._greetings: dict[NodeId, _Greeting] = {}
         self._leaving = False
-        self._released: dict[str, Epoch] = {}
+        self._given: set[tuple[str, Epoch]] = set()
+        self._released: set[tuple[str, Epoch]] = set()
         self._proposed: dict[Command, int] = {}
         self._placed: tuple[int, int] | None = None
         self._work = trio.Event()
@@ -181,12 +183,16 @@ class Replica:
     @property
     def last_entry(self) -> tuple[int, int]:
         """The term and the index of the last entry of the log."""
-        return self._raft.last_term, self._raft.last_index
+        return self._raft.last_entry
 
     def release(self, collection: str, epoch: Epoch) -> None:
         """Note that a collection of this instance is drained."""
-        self._released[collection] = epoch
+        self._released.add((collection, epoch))
         self._wake()
+
+    def note_given(self, owned: Mapping[str, Epoch]) -> None:
+        """Note what this process works on: that it has to release, the rest it never touched."""
+        self._given.update(owned.items())
 
     def leave(self) -> None:
         """Ask for no more work, from now on."""
@@ -278,10 +284,22 @@ class Replica:
             leader = self._raft.soft_state.leader
             if leader is not None:
                 self.led_at = trio.current_time()
-            if leader not in (None, self.node) and self._silent_turns(leader) >= _PATIENCE_TURNS:
-                probe = Probe(sender=self.node, receiver=leader)
-                await self._transport.send([probe], group=self.group)
+            await self._transport.send(self._probes(), group=self.group)
             self._wake()
+
+    def _probes(self) -> Sequence[Probe]:
+        """Return what makes the broker say whether those whom this member needs are gone.
+
+        A leader needs its followers, who have collections; a follower needs its leader.
+        """
+        leader = self._raft.soft_state.leader
+        members = self._raft.configuration.members - {self.node}
+        needed = members if leader == self.node else members & {leader}
+        return [
+            Probe(sender=self.node, receiver=node)
+            for node in sorted(needed - self._gone)
+            if self._silent_turns(node) >= _PATIENCE_TURNS
+        ]
 
     def _catch_up(self) -> None:
         """Count the ticks that are due, before anything else happens."""
@@ -329,10 +347,22 @@ class Replica:
             yield Join(
                 node=self.node, name=self._instance.name, incarnation=self._instance.incarnation
             )
-        for name, epoch in self._released.items():
-            share = self.state.shares.get(name)
-            if share is not None and (share.owner, share.epoch) == (self.node, epoch):
-                yield Release(collection=name, node=self.node, epoch=epoch)
+        for name, epoch in sorted(self._ended()):
+            yield Release(collection=name, node=self.node, epoch=epoch)
+
+    def _ended(self) -> AbstractSet[tuple[str, Epoch]]:
+        """Return what this instance owns in the group's eyes, and does nothing more for."""
+        mine = {
+            (name, share.epoch)
+            for name, share in self.state.shares.items()
+            if share.owner == self.node
+        }
+        self._given &= mine
+        self._released &= mine
+        if not (self.has_joined or self._leaving):
+            return self._released
+        # An earlier process of this disk may have ended before it released what it handed over.
+        return self._released | (mine - self._given - set(self.owned.items()))
 
     async def _propose_pending(self) -> None:
         leader = self._raft.soft_state.leader
@@ -442,7 +472,9 @@ class Replica:
         leader = self._raft.soft_state.leader
         if leader == self._leader:
             return
-        if leader is not None:
+        if leader is None:
+            self._log.info("cluster.leader_lost", term=self._raft.soft_state.term)
+        else:
             self._log.info(
                 "cluster.leader_elected",
                 leader=leader,

@@ -40,9 +40,6 @@ __all__ = [
 
 _VERSION: Final = 1
 
-_EPOCHS_PER_GENERATION: Final = 1 << 32
-"""More than are handed out before a group is replaced, so that epochs rise over generations."""
-
 _K = TypeVar("_K", bound=str)
 _V = TypeVar("_V")
 
@@ -77,6 +74,8 @@ class ClusterState:
     Invariants: `next_epoch` is above every epoch in `shares`. No owner is its own heir.
     """
 
+    generation: int
+    """The generation of the group whose state this is."""
     next_epoch: int
     """The epoch of the next new owner."""
     revision: int = 0
@@ -85,11 +84,6 @@ class ClusterState:
     """Who has joined and not left."""
     shares: Mapping[str, Share] = field(default_factory=dict)
     """By collection. One that isn't here has no owner."""
-
-    @property
-    def generation(self) -> int:
-        """The generation of the group whose state this is."""
-        return self.next_epoch // _EPOCHS_PER_GENERATION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,19 +134,24 @@ class Release:
 Command = Assign | Join | Leave | Release
 
 
-def initial_state(generation: int) -> ClusterState:
-    """Return the state that a group without a past begins with."""
-    return ClusterState(next_epoch=generation * _EPOCHS_PER_GENERATION)
+def initial_state(generation: int, *, first_epoch: int) -> ClusterState:
+    """Return the state that a group without a past begins with.
+
+    Whoever founds it takes `first_epoch` from a clock, in milliseconds since 1970: epochs stand in
+    the stream, which may be older than anything that the group knows.
+    """
+    return ClusterState(generation=generation, next_epoch=first_epoch)
 
 
-def carried_over(state: ClusterState, generation: int) -> ClusterState:
+def carried_over(state: ClusterState, generation: int, *, first_epoch: int) -> ClusterState:
     """Return what a group of a later generation begins with after one that ended in `state`.
 
-    Everybody keeps what they own, in a new epoch: the old group may have gone on a little.
+    Everybody keeps what they own, in a new epoch: the old group may have gone on a little. See
+    `initial_state`; a clock that was set back doesn't matter.
     """
     granted = {name: share.owner for name, share in state.shares.items()}
-    first = generation * _EPOCHS_PER_GENERATION
-    return _granted(replace(state, next_epoch=first, shares={}), granted)
+    first = max(state.next_epoch, first_epoch)
+    return _granted(replace(state, generation=generation, next_epoch=first, shares={}), granted)
 
 
 def apply(state: ClusterState, command: Command) -> ClusterState:
@@ -273,6 +272,7 @@ def decode_state(data: bytes) -> ClusterState:
     match _document(data):
         case {
             "state": {
+                "generation": int(generation),
                 "next_epoch": int(next_epoch),
                 "revision": int(revision),
                 "members": dict(members),
@@ -280,6 +280,7 @@ def decode_state(data: bytes) -> ClusterState:
             }
         }:
             return ClusterState(
+                generation=generation,
                 next_epoch=next_epoch,
                 revision=revision,
                 members={NodeId(str(node)): _member(found) for node, found in members.items()},

@@ -31,7 +31,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """The marker stands where this writer never put it: another writer, or a stream made anew."""
+    """This writer never put the marker there: another one did, or the stream was made anew."""
 
 
 Verdict = NotStored | Stored | Foreign
@@ -46,6 +46,9 @@ def reconcile(
     """
     if marker is None:
         return NotStored() if reached.stream_seq == 0 else Foreign()
+    if marker.position.epoch > reached.position.epoch:
+        # A later owner stores the same events, and so would seem to be this one.
+        return Foreign()
     if marker.stream_seq == reached.stream_seq:
         # Idle progress moves a position ahead of its marker, never behind it.
         ours = marker.position.token <= reached.position.token

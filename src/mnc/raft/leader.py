@@ -209,9 +209,9 @@ class Leadership:
 
     def _quorum_round(self) -> int:
         """Return the newest round that a majority has answered; the leader answers at once."""
-        return self._reached_by_quorum(
-            self._now, [progress.answered_round for progress in self._other_voters()]
-        )
+        voters = self._log.configuration.voters
+        rounds = [known.answered_round for node, known in self.followers.items() if node in voters]
+        return _reached_by_quorum([self._now, *rounds])
 
     def _quorum_match(self) -> int:
         """Return the last entry that a majority has stored.
@@ -219,18 +219,9 @@ class Leadership:
         The leader counts its own log before it is on the disk: its messages, so the others'
         answers too, and what it applies come after the sync (`Raft.take_ready`).
         """
-        return self._reached_by_quorum(
-            self._log.last_index, [progress.match_index for progress in self._other_voters()]
-        )
-
-    def _reached_by_quorum(self, own: int, others: list[int]) -> int:
-        others.append(own)
-        others.sort(reverse=True)
-        return others[len(others) // 2]
-
-    def _other_voters(self) -> list[Progress]:
         voters = self._log.configuration.voters
-        return [progress for node, progress in self.followers.items() if node in voters]
+        matches = [known.match_index for node, known in self.followers.items() if node in voters]
+        return _reached_by_quorum([self._log.last_index, *matches])
 
     def _advance_commit(self) -> None:
         """Commit what a majority has, if it is of this term (paper §5.4.2, figure 8)."""
@@ -291,10 +282,14 @@ class Leadership:
                 )
             )
             return
-        entries = log.batch(
-            progress.next_index,
-            max_entries=max_entries,
-            max_bytes=self._settings.max_append_bytes,
+        entries = (
+            log.batch(
+                progress.next_index,
+                max_entries=max_entries,
+                max_bytes=self._settings.max_append_bytes,
+            )
+            if max_entries
+            else ()
         )
         self._outbox.append(
             AppendEntries(
@@ -310,3 +305,8 @@ class Leadership:
         )
         if entries:
             progress.sent(entries[-1].index)
+
+
+def _reached_by_quorum(reached: list[int]) -> int:
+    reached.sort(reverse=True)
+    return reached[len(reached) // 2]

@@ -21,11 +21,11 @@ class Log:
         "_configurations",
         "_entries",
         "_handed_index",
-        "_unstable_index",
         "commit_index",
         "last_index",
         "last_term",
         "snapshot",
+        "unstable_index",
     )
 
     def __init__(self, snapshot: Snapshot, entries: Sequence[Entry]) -> None:
@@ -40,7 +40,7 @@ class Log:
         self._handed_index = snapshot.index
         """The last committed entry that `take_committed` has returned."""
         self._extend(entries)
-        self._unstable_index = self.last_index + 1
+        self.unstable_index = self.last_index + 1
         """The first entry that `take_unstable` has not returned."""
 
     @property
@@ -68,8 +68,8 @@ class Log:
     def batch(self, first_index: int, *, max_entries: int, max_bytes: int) -> tuple[Entry, ...]:
         """Return the entries from `first_index` on that one message may hold.
 
-        The first of them is among them however large it is, unless `max_entries` is 0. Only
-        commands count as bytes: the rest of an entry is small.
+        The first is among them however large it is. Only commands count as bytes: the rest of an
+        entry is small.
         """
         entries = self.slice(first_index, max_entries)
         size_bytes = 0
@@ -147,9 +147,9 @@ class Log:
 
     def take_unstable(self) -> tuple[Entry, ...]:
         """Return the entries to be stored, from the first new or replaced one on, once."""
-        if self._unstable_index > self.last_index:
+        if self.unstable_index > self.last_index:
             return ()
-        first, self._unstable_index = self._unstable_index, self.last_index + 1
+        first, self.unstable_index = self.unstable_index, self.last_index + 1
         return self.slice(first, self.last_index + 1 - first)
 
     def take_committed(self) -> tuple[Entry, ...]:
@@ -158,11 +158,6 @@ class Log:
             return ()
         first, self._handed_index = self._handed_index + 1, self.commit_index
         return self.slice(first, self.commit_index + 1 - first)
-
-    @property
-    def has_news(self) -> bool:
-        """Whether `take_unstable` or `take_committed` would return something."""
-        return self._unstable_index <= self.last_index or self._handed_index < self.commit_index
 
     def _extend(self, entries: Sequence[Entry]) -> None:
         if not entries:
@@ -178,6 +173,6 @@ class Log:
         del self._entries[first_index - self.snapshot.index - 1 :]
         self.last_index = first_index - 1
         # _extend follows in every case, and sets the last term.
-        self._unstable_index = min(self._unstable_index, first_index)
+        self.unstable_index = min(self.unstable_index, first_index)
         while self._configurations[-1][0] >= first_index:
             self._configurations.pop()

@@ -136,12 +136,11 @@ class Raft:
         """Take the driver's word that the process of `node` has ended; nothing unless it leads.
 
         This voter is loyal to it no longer and campaigns, without waiting for a time-out. Each
-        voter has to learn it from its own driver. Whoever learns it later answers then a candidate
-        that it has ignored meanwhile.
+        voter has to learn it from its own driver; whoever learns it later answers then the
+        candidate that it has ignored. A leader that is heard again is followed again.
 
         A true report breaks no lease: the process that had one is gone. After a wrong one another
-        node may be elected while the leader still believes in its lease; nothing else depends on
-        it. A leader that is heard again is followed again.
+        node may be elected while the leader still believes in its lease; all else stays safe.
         """
         if not isinstance(self._state, Following) or self._state.leader != node:
             return
@@ -150,12 +149,13 @@ class Raft:
         unheeded = self._loyalty.end()
         if unheeded is not None:
             self._on_request_vote(unheeded)
-        # One after the other, or those who learn it at once would split the votes.
+        # One after the other, and after who has begun already, or the votes would be split.
         successors = sorted(self._log.configuration.voters - {node})
         if self.node in successors:
-            self._timeout_ticks = successors.index(self.node) * _SUCCESSION_TICKS
-            if self._timeout_ticks == 0:
-                self._restart_timer()
+            turn = successors.index(self.node) + (unheeded is not None)
+            if turn > 0:
+                self._timeout_ticks = turn * _SUCCESSION_TICKS
+            else:
                 self._campaign(Ballot.PRE_VOTE)
 
     def propose(self, command: bytes) -> Entry:
@@ -205,12 +205,13 @@ class Raft:
             raise RuntimeError("advance() was not called after the last take_ready()")
         log = self._log
         is_stored = self._term == self._stored.term and self._vote == self._stored.vote
-        if not (
-            self._outbox
-            or log.has_news
-            or not is_stored
-            or self.soft_state is not self._handed_soft_state
-            or self._installed is not None
+        if (
+            not self._outbox
+            and is_stored
+            and log.unstable_index > log.last_index
+            and log.commit_index == self._handed_index
+            and self.soft_state is self._handed_soft_state
+            and self._installed is None
         ):
             return None
         if not is_stored:
@@ -257,14 +258,9 @@ class Raft:
         return self._log.commit_index
 
     @property
-    def last_index(self) -> int:
-        """The last entry in this node's log."""
-        return self._log.last_index
-
-    @property
-    def last_term(self) -> int:
-        """The term of that entry."""
-        return self._log.last_term
+    def last_entry(self) -> tuple[int, int]:
+        """The term and the index of the last entry in this node's log."""
+        return self._log.last_term, self._log.last_index
 
     @property
     def snapshot(self) -> Snapshot:
@@ -373,12 +369,13 @@ class Raft:
 
     def _hears(self, message: AppendEntries | InstallSnapshot) -> bool:
         """Follow the sender if it is the leader of this term or of a later one (paper §5.1)."""
-        if message.term < self._term:
-            self._outbox.append(
-                StaleTerm(sender=self.node, receiver=message.sender, term=self._term)
-            )
-            return False
-        self._see_term(message.term)
+        if message.term != self._term:
+            if message.term < self._term:
+                self._outbox.append(
+                    StaleTerm(sender=self.node, receiver=message.sender, term=self._term)
+                )
+                return False
+            self._see_term(message.term)
         if not isinstance(self._state, Following) or self._state.leader != message.sender:
             self._become(Following(leader=message.sender))
         self._loyalty.renew(message.sender)

@@ -95,14 +95,14 @@ class Alone:
 class InCluster:
     """One instance of several."""
 
-    def __init__(
-        self, settings: Settings, *, mongo: MongoConnection, session: NatsSession, http_port: int
-    ) -> None:
+    def __init__(self, settings: Settings, *, mongo: MongoConnection, http_port: int) -> None:
         """Open the disk. Raises ConfigError or ClusterError when it can't be used."""
         path = settings.raft_log_path or Path("mnc-raft") / str(settings.http_port)
         self._storage = SqliteStorage.open(path)
+        # A connection of its own: a heartbeat must not wait behind batches of megabytes.
+        self._session = NatsSession(settings.nats_servers, name="mnc-cluster", security=settings)
         self._transport = NatsTransport(
-            session,
+            self._session,
             cluster=settings.raft_cluster_name,
             node=self._storage.node,
             stamp=Stamp(
@@ -135,7 +135,9 @@ class InCluster:
     async def run(self, assign: Assign, /) -> None:
         """See `Ownership.run`."""
         try:
-            async with self._transport.listening():
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._session.run)
+                await nursery.start(self._transport.run)
                 await self._node.run(assign)
         finally:
             self._storage.close()

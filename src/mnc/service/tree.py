@@ -86,7 +86,7 @@ async def run_service(
     ownership: Ownership = (
         Alone(settings.mongo_watch_collections)
         if settings.raft_cluster_size == 1
-        else InCluster(settings, mongo=mongo, session=session, http_port=http_port)
+        else InCluster(settings, mongo=mongo, http_port=http_port)
     )
     supervisor = Supervisor(
         lanes=lanes,

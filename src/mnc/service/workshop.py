@@ -80,6 +80,7 @@ class SettingsWorkshop:
             store=self._store,
             epoch=epoch,
         )
+        telemetry.acquired(reached)
         publisher = Publisher(
             stream=self._stream,
             remedies=self._remedies,

@@ -278,10 +278,8 @@ class Supervisor:
                 charge.work = Running(lane.route)
                 nursery.start_soon(self._run_lane, charge, charge.work.scope, lane)
                 routes.append(lane.route)
-                return
-            if lane is not None:
-                lane.route.close()
-            self._ended(charge)
+            else:
+                self._ended(charge)
 
         async with trio.open_nursery() as acquiring:
             for charge in filter(self._is_ours, cohort):

@@ -168,6 +168,12 @@ class LaneTelemetry:
             case _:
                 assert_never(state)
 
+    def acquired(self, checkpoint: Checkpoint) -> None:
+        """Note where the collection goes on: what this owner stores stands behind that."""
+        self._log.info(
+            "lane.acquired", epoch=checkpoint.position.epoch, stream_seq=checkpoint.stream_seq
+        )
+
     def captured(self, events: int) -> None:
         """Count events read from MongoDB."""
         self._captured.inc(events)

@@ -7,7 +7,13 @@ import trio
 from tests.fakes.virtual_time import run_in_virtual_time, virtual_time
 from tests.stage.cluster.virtual_cluster import COLLECTIONS, VirtualCluster
 
-SEEDS = range(10)
+SEEDS = range(4)
+
+TICK_S = 0.05
+"""A tenth of the shortest election time-out, which is the default one here."""
+
+MOMENT_S = 0.005
+"""More than the looks of `wait_for` add."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -50,6 +56,28 @@ def test_the_others_take_over_from_a_crashed_instance(seed: int) -> None:
             await cluster.wait_for(
                 lambda: cluster.is_working() and len(cluster.owned(seed % 3)) >= 2, timeout_s=5
             )
+            nursery.cancel_scope.cancel()
+
+    run_in_virtual_time(run)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("leads", "within_s"), [(False, TICK_S), (True, 2 * TICK_S)])
+def test_an_end_is_noticed_by_the_brokers_word_and_not_by_silence(
+    seed: int, leads: bool, within_s: float
+) -> None:
+    """A follower's collections have their next owners in one tick, a leader's in two."""
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            cluster = VirtualCluster(nursery, seed=seed)
+            cluster.start(0, 1, 2)
+            await cluster.wait_working()
+            await cluster.wait_for(lambda: cluster.leader() >= 0, timeout_s=5)
+            await trio.sleep(3 + seed * TICK_S / len(SEEDS))
+            leader = cluster.leader()
+            cluster.crash(leader if leads else (leader + 1) % 3)
+            assert await cluster.wait_working() < within_s + MOMENT_S
             nursery.cancel_scope.cancel()
 
     run_in_virtual_time(run)
@@ -269,4 +297,25 @@ async def test_the_leader_has_everything_where_that_is_asked_for() -> None:
         await cluster.wait_for(
             lambda: cluster.owned(cluster.leader()).keys() == COLLECTIONS, timeout_s=5
         )
+        nursery.cancel_scope.cancel()
+
+
+@virtual_time
+async def test_an_owner_that_crashes_while_it_hands_over_does_not_hold_it_up() -> None:
+    """A process that is back before it is missed releases what an earlier one of its disk owned."""
+    async with trio.open_nursery() as nursery:
+        cluster = VirtualCluster(nursery, seed=3)
+        cluster.drain_s = 30
+        cluster.start(0, 1)
+        cluster.start(2)
+        await cluster.wait_working()
+        await trio.sleep(3)
+        cluster.crash(2)
+        await cluster.wait_working()
+        cluster.start(2)  # the others begin to hand over, which takes them long
+        await trio.sleep(1)
+        for number in (0, 1):
+            cluster.crash(number)
+            cluster.start(number)
+        await cluster.wait_working()
         nursery.cancel_scope.cancel()

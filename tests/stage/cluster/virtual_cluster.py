@@ -51,6 +51,7 @@ class VirtualCluster:
         self.register = FakeFoundingRegister()
         self.processes: dict[int, _Process] = {}
         self.size = size
+        self.drain_s = _DRAIN_S
         self._nursery = nursery
         self._assignment: AssignmentPolicy = assignment
         self._rng = random.Random(seed)
@@ -152,7 +153,7 @@ class VirtualCluster:
         process.owned = owned
 
     async def _drain(self, process: _Process, name: str, epoch: Epoch) -> None:
-        await trio.sleep(_DRAIN_S)
+        await trio.sleep(self.drain_s)
         if process in self.processes.values():
             process.node.release(name, epoch)
 

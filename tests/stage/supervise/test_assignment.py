@@ -182,6 +182,22 @@ async def test_nats_away_keeps_nobody_from_a_release() -> None:
         process.stop()
 
 
+@virtual_time
+async def test_a_slow_server_keeps_nobody_from_a_release() -> None:
+    """A collection whose position is being looked for is released without the answer."""
+    world = World(latency=lambda: 30.0)
+    process = Process(world, "users", "movies", epoch=1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(process.run)
+        await trio.sleep(40)
+        process.assign("movies", epoch=1)
+        await trio.sleep(0.1)
+        assert process.released == [("users", 1)]
+        process.stop()
+        await trio.sleep(0.1)
+        assert process.released == [("users", 1), ("movies", 1)]
+
+
 @pytest.mark.parametrize("at_ms", range(30))
 @virtual_time
 async def test_a_collection_is_released_once_whenever_it_goes(at_ms: int) -> None:

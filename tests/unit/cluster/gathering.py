@@ -122,6 +122,7 @@ class Gathering:
             state=instance.state,
             size=self.size,
             new_group=GroupId(f"group-{next(self._numbers)}"),
+            now_ms=round(self.now_s * 1000),
         )
         match decision:
             case Found(founding):

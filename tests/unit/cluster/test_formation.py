@@ -40,7 +40,7 @@ _FOUNDING = Founding(
     group=_OLD,
     generation=1,
     voters=frozenset({_A, _B, _C}),
-    state=encode_state(initial_state(1)),
+    state=encode_state(initial_state(1, first_epoch=1)),
 )
 
 _seeds = st.integers(0, 2**32)
@@ -77,6 +77,7 @@ def _decide(
         state=state,
         size=3,
         new_group=_NEW,
+        now_ms=1,
     )
 
 
@@ -87,7 +88,7 @@ def test_smallest_of_those_who_met_founds_the_first_group() -> None:
         group=_NEW,
         generation=1,
         voters=frozenset({_A, _B, _C}),
-        state=encode_state(initial_state(1)),
+        state=encode_state(initial_state(1, first_epoch=1)),
     )
     assert _decide(*everybody) == Found(first)
     for number in (1, 2, 3):
@@ -115,14 +116,16 @@ def test_nobody_founds_beside_a_group_that_is_heard_of() -> None:
 @pytest.mark.parametrize("group", [None, GroupId("before")])
 def test_newest_group_is_entered(node: NodeId, group: GroupId | None) -> None:
     """Whoever reads of a group that it isn't in enters it, from an older one as from none."""
-    state = None if group is None else initial_state(0)
+    state = None if group is None else initial_state(0, first_epoch=1)
     assert _decide(_hello(node, group=group), founding=_FOUNDING, state=state) == Enter(_FOUNDING)
 
 
 def test_member_waits_for_its_leader() -> None:
     """A group that has no leader for a moment isn't replaced, whoever has met."""
     own, *others = (_hello(node, group=_OLD, leaderless_s=10) for node in (_A, _B, _C))
-    assert _decide(own, *others, founding=_FOUNDING, state=initial_state(1)) == Wait()
+    assert (
+        _decide(own, *others, founding=_FOUNDING, state=initial_state(1, first_epoch=1)) == Wait()
+    )
 
 
 def _lost(node: NodeId, last: tuple[int, int] = (0, 0)) -> Hello:
@@ -130,7 +133,7 @@ def _lost(node: NodeId, last: tuple[int, int] = (0, 0)) -> Hello:
 
 
 def _with_work() -> ClusterState:
-    joined = apply(initial_state(1), Join(node=_B, name="pod-b", incarnation="1"))
+    joined = apply(initial_state(1, first_epoch=1), Join(node=_B, name="pod-b", incarnation="1"))
     return apply(joined, Assign(revision=1, grants={"users": _B}))
 
 
@@ -142,7 +145,7 @@ def test_group_that_lost_its_majority_is_replaced() -> None:
             group=_NEW,
             generation=2,
             voters=frozenset({_A, _B, _D}),
-            state=encode_state(carried_over(_with_work(), 2)),
+            state=encode_state(carried_over(_with_work(), 2, first_epoch=1)),
         )
     )
     assert _decide(shorter, longest, empty, founding=_FOUNDING, state=_with_work()) == Wait()
@@ -169,13 +172,13 @@ def test_group_of_which_nothing_is_left_is_replaced() -> None:
     decision = _decide(_lost(_B), _lost(_C), _lost(_D), founding=_FOUNDING)
     assert isinstance(decision, Found)
     assert decision.founding.generation == 2
-    assert decision.founding.state == encode_state(initial_state(2))
+    assert decision.founding.state == encode_state(initial_state(2, first_epoch=1))
 
 
 def test_group_is_not_replaced_while_somebody_has_known_a_leader() -> None:
     """One instance that had a leader lately is a sign that the group may work."""
     lately = _hello(_C, group=_OLD, leaderless_s=LOST_AFTER_S - 0.1)
-    state = initial_state(1)
+    state = initial_state(1, first_epoch=1)
     assert _decide(_lost(_A), _lost(_B), lately, founding=_FOUNDING, state=state) == Wait()
     own = replace(lately, sender=_A)
     assert _decide(own, _lost(_B), _lost(_C), founding=_FOUNDING, state=state) == Wait()
@@ -185,7 +188,9 @@ def test_group_is_not_replaced_while_somebody_has_known_a_leader() -> None:
 @pytest.mark.parametrize("founding", [None, _FOUNDING], ids=["removed", "older"])
 def test_member_puts_a_lost_founding_back(founding: Founding | None) -> None:
     """When the document was removed, a member restores it, and nobody begins as a voter by it."""
-    decision = _decide(_hello(_A, group=_NEW), founding=founding, state=initial_state(2))
+    decision = _decide(
+        _hello(_A, group=_NEW), founding=founding, state=initial_state(2, first_epoch=1)
+    )
     assert decision == Found(Founding(group=_NEW, generation=2, voters=frozenset(), state=b""))
 
 

@@ -44,7 +44,11 @@ def _states(draw: st.DrawFn) -> ClusterState:
         )
     members = draw(_lives)
     return ClusterState(
-        next_epoch=99, revision=7, members=dict.fromkeys(members, _MEMBER), shares=shares
+        generation=1,
+        next_epoch=99,
+        revision=7,
+        members=dict.fromkeys(members, _MEMBER),
+        shares=shares,
     )
 
 
@@ -181,7 +185,7 @@ def test_each_change_moves_a_fair_part(
     wanted: frozenset[str], changes: list[tuple[NodeId, bool]]
 ) -> None:
     """While members come and go, none gives away more than a newcomer's part, and none flaps."""
-    state = initial_state(1)
+    state = initial_state(1, first_epoch=1)
     live: frozenset[NodeId] = frozenset()
     for node, comes in changes:
         if comes == (node in live):
@@ -210,7 +214,7 @@ def test_who_has_most_keeps_the_one_more() -> None:
         for number, (name, owner) in enumerate(zip(_NAMES, [_A, _A, _B, _B, _B], strict=True))
     }
     members = {_A: _MEMBER, _B: _MEMBER}
-    state = ClusterState(next_epoch=9, members=members, shares=shares)
+    state = ClusterState(generation=1, next_epoch=9, members=members, shares=shares)
     assert place(state, collections=shares.keys(), live=members.keys(), policy=Spread()) is None
 
 
@@ -218,7 +222,7 @@ def test_placement_does_not_depend_on_the_process() -> None:
     """Members and collections are taken in the order of their names, not in that of a set."""
     names = [f"c{number}" for number in range(8)]
     nodes = [NodeId(f"node-{number}") for number in range(8)]
-    state = ClusterState(next_epoch=9, members=dict.fromkeys(nodes, _MEMBER))
+    state = ClusterState(generation=1, next_epoch=9, members=dict.fromkeys(nodes, _MEMBER))
     command = place(state, collections=frozenset(names), live=frozenset(nodes), policy=Spread())
     assert command == Assign(revision=0, grants=dict(zip(names, nodes, strict=True)))
 
@@ -226,7 +230,10 @@ def test_placement_does_not_depend_on_the_process() -> None:
 def test_who_has_left_hands_over() -> None:
     """A member that stops keeps each collection until it has drained it."""
     state = ClusterState(
-        next_epoch=9, members={_B: _MEMBER}, shares={"users": Share(owner=_A, epoch=Epoch(1))}
+        generation=1,
+        next_epoch=9,
+        members={_B: _MEMBER},
+        shares={"users": Share(owner=_A, epoch=Epoch(1))},
     )
     assert place(
         state, collections=frozenset({"users"}), live=frozenset({_A, _B}), policy=Spread()
@@ -237,6 +244,7 @@ def test_who_has_left_hands_over() -> None:
 def test_dead_heir_is_replaced(others: frozenset[NodeId]) -> None:
     """When an heir dies, the owner goes on in a new epoch, or hands over to another."""
     state = ClusterState(
+        generation=1,
         next_epoch=9,
         members=dict.fromkeys(others | {_B}, _MEMBER),
         shares={

@@ -32,7 +32,7 @@ from mnc.raft import NodeId
 
 _A, _B, _C = (NodeId(name) for name in "abc")
 
-_FIRST = 1 << 32
+_FIRST = 1_700_000_000_000
 """The first epoch of the first generation."""
 
 _nodes = st.sampled_from([_A, _B, _C])
@@ -61,7 +61,7 @@ _commands: st.SearchStrategy[Command] = st.one_of(
 @st.composite
 def _histories(draw: st.DrawFn) -> list[ClusterState]:
     """Draw the states that a group goes through; most of the commands have an effect."""
-    states = [initial_state(1)]
+    states = [initial_state(1, first_epoch=_FIRST)]
     for _ in range(draw(st.integers(0, 25))):
         state = states[-1]
         command = draw(_commands)
@@ -83,7 +83,7 @@ def _histories(draw: st.DrawFn) -> list[ClusterState]:
 
 
 def _state(*commands: Command) -> ClusterState:
-    return reduce(apply, commands, initial_state(1))
+    return reduce(apply, commands, initial_state(1, first_epoch=_FIRST))
 
 
 _JOINED = tuple(Join(node=node, name=f"pod-{node}", incarnation="1") for node in (_A, _B, _C))
@@ -133,7 +133,7 @@ def test_revision_counts_the_changes(history: list[ClusterState]) -> None:
 @given(st.lists(_commands), st.lists(_commands))
 def test_state_goes_on_from_its_snapshot(before: list[Command], after: list[Command]) -> None:
     """A member that starts from a snapshot and the encoded commands has the state of the rest."""
-    state = reduce(apply, before, initial_state(1))
+    state = reduce(apply, before, initial_state(1, first_epoch=_FIRST))
     restored = decode_state(encode_state(state))
     assert restored == state
     replayed = reduce(apply, [decode_command(encode_command(each)) for each in after], restored)
@@ -231,11 +231,13 @@ def test_withdrawn_collection_has_no_owner() -> None:
     assert state.shares.keys() == {"movies"}
 
 
-@given(_histories(), st.integers(2, 5))
-def test_new_generation_has_newer_epochs(history: list[ClusterState], generation: int) -> None:
-    """Owners are carried over, in epochs above all that the old group gave or still gives."""
+@given(_histories(), st.integers(2, 5), st.integers(0, 2 * _FIRST))
+def test_new_generation_has_newer_epochs(
+    history: list[ClusterState], generation: int, now_ms: int
+) -> None:
+    """Owners are carried over, in epochs above all that the old group gave, whatever the clock."""
     state = history[-1]
-    after = carried_over(state, generation)
+    after = carried_over(state, generation, first_epoch=now_ms)
     assert (state.generation, after.generation) == (1, generation)
     assert after.members == state.members
     assert {name: share.owner for name, share in after.shares.items()} == {
@@ -243,7 +245,7 @@ def test_new_generation_has_newer_epochs(history: list[ClusterState], generation
     }
     for share in after.shares.values():
         assert share.heir is None
-        assert state.next_epoch <= generation << 32 <= share.epoch < after.next_epoch
+        assert max(state.next_epoch, now_ms) <= share.epoch < after.next_epoch
 
 
 @pytest.mark.parametrize(
@@ -269,7 +271,7 @@ def test_new_generation_has_newer_epochs(history: list[ClusterState], generation
         ),
         (
             Release(collection="users", node=_A, epoch=Epoch(_FIRST)),
-            b'{"version":1,"Release":{"collection":"users","node":"a","epoch":4294967296}}',
+            b'{"version":1,"Release":{"collection":"users","node":"a","epoch":1700000000000}}',
         ),
     ],
     ids=lambda value: type(value).__name__,
@@ -283,13 +285,14 @@ def test_commands_are_written_as_ever(command: Command, encoded: bytes) -> None:
 def test_states_are_written_as_ever() -> None:
     """What stands in the snapshots on disks can be read; another form needs another version."""
     state = ClusterState(
+        generation=1,
         next_epoch=9,
         revision=4,
         members={_A: Member(name="pod", incarnation="1")},
         shares={"users": Share(owner=_A, epoch=Epoch(8), heir=_B)},
     )
     encoded = (
-        b'{"version":1,"state":{"next_epoch":9,"revision":4,'
+        b'{"version":1,"state":{"generation":1,"next_epoch":9,"revision":4,'
         b'"members":{"a":{"name":"pod","incarnation":"1","http":""}},'
         b'"shares":{"users":{"owner":"a","epoch":8,"heir":"b"}}}}'
     )
@@ -306,9 +309,9 @@ def test_states_are_written_as_ever() -> None:
         b'{"version":2,"Leave":{"node":"a","incarnation":"1"}}',
         b'{"version":1,"Pause":{"collection":"users"}}',
         b'{"version":1,"Leave":{"node":"a"}}',
-        b'{"version":1,"state":{"next_epoch":1,"revision":0,"members":{"a":{}},"shares":{}}}',
-        b'{"version":1,"state":{"next_epoch":1,"revision":0,"members":{},"shares":{"x":{}}}}',
-        b'{"version":2,"state":{"next_epoch":1,"revision":0,"members":{},"shares":{}}}',
+        b'{"version":1,"state":{"generation":1,"next_epoch":1,"revision":0,"members":{"a":{}},"shares":{}}}',
+        b'{"version":1,"state":{"generation":1,"next_epoch":1,"revision":0,"members":{},"shares":{"x":{}}}}',
+        b'{"version":2,"state":{"generation":1,"next_epoch":1,"revision":0,"members":{},"shares":{}}}',
     ],
     ids=bytes.decode,
 )

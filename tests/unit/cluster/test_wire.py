@@ -92,8 +92,8 @@ def test_form_is_that_of_its_version() -> None:
             "previous_index": 1,
             "previous_term": 1,
             "entries": [
-                {"index": 2, "term": 2, "payload": "bg=="},
-                {"index": 3, "term": 2, "payload": "Y/8="},
+                {"index": 2, "term": 2, "payload": "AA=="},
+                {"index": 3, "term": 2, "payload": "Af8="},
             ],
             "commit_index": 1,
         },

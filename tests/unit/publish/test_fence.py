@@ -45,10 +45,19 @@ _BATCH = events(11, 14)
         ),
         # The same after idle progress.
         (
-            checkpoint(10, stream_seq=7),
+            checkpoint(10, stream_seq=7, epoch=1),
             checkpoint(13, stream_seq=12, epoch=1),
             Stored(reached=checkpoint(13, stream_seq=12, epoch=1), rest=events(14, 14)),
         ),
+        # The position is an event's, which says no epoch.
+        (
+            checkpoint(10, stream_seq=7, epoch=1),
+            checkpoint(14, stream_seq=12),
+            Stored(reached=checkpoint(14, stream_seq=12), rest=[]),
+        ),
+        # A later owner has stored the same events, or none yet.
+        (checkpoint(10, stream_seq=7, epoch=1), checkpoint(13, stream_seq=12, epoch=2), Foreign()),
+        (checkpoint(10, stream_seq=7, epoch=1), checkpoint(10, stream_seq=8, epoch=2), Foreign()),
         # The marker is gone: the stream was purged or made anew.
         (checkpoint(10, stream_seq=7), None, Foreign()),
         # It has our sequence and a position that we never gave it: a stream made anew.

@@ -11,9 +11,9 @@ from __future__ import annotations
 from nats.aio.client import Client
 from nats.nuid import NUID
 
-from mnc.drivers.nats.positions import encode_position, last_event, last_marker
+from mnc.drivers.nats.positions import encode_position, last_marker, last_positions
 from mnc.drivers.nats.replies import raise_error
-from mnc.drivers.nats.sending import headers_of
+from mnc.drivers.nats.sending import give_way, headers_of
 from mnc.drivers.nats.stream_api import StreamApi
 from mnc.errors import FenceLostError, OutcomeUnknownError, SinkUnavailableError
 from mnc.model import Checkpoint, StreamSeq
@@ -47,14 +47,16 @@ class AtomicWriter:
         the looks: who still writes without batches may have gone on. An event that stands behind
         the marker, and was committed before it, is a copy that somebody else has put there.
         """
+        last = await last_positions(self._api, marker_subject)
+        if last.unmarked is None:
+            return last.marker
         for _ in range(_TAKEOVERS):
             tail = await self._api.last_seq()  # BEFORE the looks: it is their fence
-            marker = await last_marker(self._api, marker_subject)
-            event = await last_event(self._api, marker_subject)
-            if event is None or (marker is not None and not _is_behind(event, marker)):
-                return marker
+            last = await last_positions(self._api, marker_subject)
+            if last.unmarked is None:
+                return last.marker
             try:
-                return await self._take_over(marker_subject, event, tail=tail)
+                return await self._take_over(marker_subject, last.unmarked, tail=tail)
             except FenceLostError:
                 continue
             except OutcomeUnknownError as error:
@@ -98,6 +100,7 @@ class AtomicWriter:
             "Nats-Expected-Last-Subject-Sequence-Subject": batch.marker_subject,
         }
         for number, event in enumerate(batch.events, start=1):
+            await give_way(number)
             place = {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
             headers = headers_of(event, place | fence if number == 1 else place)
             await client.publish(event.subject, event.payload, headers=headers)
@@ -113,9 +116,3 @@ class AtomicWriter:
                 **({} if batch.events else fence),
             },
         )
-
-
-def _is_behind(event: Checkpoint, marker: Checkpoint) -> bool:
-    """Say whether an event is later than a marker, in the stream and in MongoDB."""
-    later = event.position.token > marker.position.token
-    return later and event.stream_seq > marker.stream_seq

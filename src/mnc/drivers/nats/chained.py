@@ -19,9 +19,9 @@ from collections.abc import Sequence
 import trio
 from nats.aio.client import Client
 
-from mnc.drivers.nats.positions import last_position
+from mnc.drivers.nats.positions import last_positions
 from mnc.drivers.nats.replies import raise_error
-from mnc.drivers.nats.sending import headers_of
+from mnc.drivers.nats.sending import give_way, headers_of
 from mnc.drivers.nats.stream_api import StreamApi
 from mnc.errors import (
     DuplicateInBatchError,
@@ -57,7 +57,7 @@ class ChainedWriter:
 
     async def read_marker(self, marker_subject: str) -> Checkpoint | None:
         """Return what the collection's last message says; see `StreamPort.read_marker`."""
-        return await last_position(self._api, marker_subject)
+        return (await last_positions(self._api, marker_subject)).latest
 
     async def read_position(self, marker_subject: str) -> Checkpoint | None:
         """Return the same as `read_marker`: the last message is position and fence."""
@@ -131,7 +131,8 @@ class ChainedWriter:
         stream = {"Nats-Expected-Stream": self._api.stream}
         place = {**stream, "Nats-Expected-Last-Sequence": str(tail)}
         *others, last = events
-        for event in others:
+        for number, event in enumerate(others, start=1):
+            await give_way(number)
             await client.publish(event.subject, event.payload, headers=headers_of(event, place))
             place = {**stream, "Nats-Expected-Last-Msg-Id": event.message_id}
         return await self._api.request(client, last.subject, last.payload, headers_of(last, place))

@@ -16,8 +16,8 @@ until it is seen. But somebody who said Hello long ago may be gone, so one Hello
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 
 import structlog
 import trio
@@ -46,6 +46,12 @@ _SETTLING_S = 1.0
 back, the others need up to a second to come back too (a reconnect is tried every quarter of a
 second, and a cluster of brokers needs a moment to tell who listens where)."""
 
+_ASK_AGAIN_S = 2.0
+"""How soon a permission is noticed that was missing, by asking."""
+
+_DENIED_LATELY_S = 2 * _ASK_AGAIN_S + 1
+"""For how long a denial counts. What is still denied is denied again in that time."""
+
 _NO_RESPONDERS = "503"
 
 
@@ -70,7 +76,7 @@ class NatsTransport:
 
     @property
     def arrivals(self) -> trio.MemoryReceiveChannel[Arrival]:
-        """What comes in while `listening`; what doesn't fit is dropped."""
+        """What comes in while it runs; what doesn't fit is dropped."""
         return self._arrivals
 
     @property
@@ -85,22 +91,30 @@ class NatsTransport:
         This instance is its own stranger while it may not use the cluster's subjects.
         """
         strangers = dict(self._strangers.heard_lately(trio.current_time()))
-        if self._session.is_denied(self._subject_of(self._node)):
+        if self._is_denied():
             strangers[self._node] = f"NATS denies {self._subjects}.> to the user of this instance"
         return strangers
 
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        """Let messages arrive while the block runs, whenever there is a connection."""
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Let messages arrive, whenever there is a connection. Reports started when they do.
+
+        Cancellation: nothing arrives any more, and others are told that this node is unreachable.
+        """
+        mine, everybodys = self._subject_of(self._node), f"{self._subjects}.hello"
         async with AsyncExitStack() as stack:
             for subject, receive in (
                 # The inbox first: whoever is heard may be answered, and be gone.
                 (f"{self._inbox}.*", self._on_unheard),
-                (self._subject_of(self._node), self._on_message),
-                (f"{self._subjects}.hello", self._on_message),
+                (mine, self._on_message),
+                (everybodys, self._on_message),
             ):
                 await stack.enter_async_context(self._session.subscription(subject, receive))
-            yield
+            task_status.started()
+            while True:
+                await trio.sleep(_ASK_AGAIN_S)
+                if self._is_denied():
+                    await self._session.subscribe_again(mine)
+                    await self._session.subscribe_again(everybodys)
 
     async def send(self, messages: Sequence[ClusterMessage], *, group: GroupId | None) -> None:
         """Send what can be sent now; see the port.
@@ -132,6 +146,10 @@ class NatsTransport:
                 await client.publish(
                     self._subject_of(receiver), data, reply=f"{self._inbox}.{receiver}"
                 )
+
+    def _is_denied(self) -> bool:
+        subject = self._subject_of(self._node)
+        return self._session.is_denied(subject, within_s=_DENIED_LATELY_S)
 
     def _subject_of(self, node: NodeId) -> str:
         return f"{self._subjects}.node.{node}"

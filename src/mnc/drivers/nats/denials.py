@@ -38,21 +38,21 @@ class Denials:
     """The places that the server has denied on a connection."""
 
     def __init__(self) -> None:
-        self._places: set[str] = set()
+        self._places: dict[str, float] = {}
 
     @property
     def includes_answers(self) -> bool:
         """Whether the user may not receive answers, so that every request is in vain."""
         return _ANSWERS in self._places
 
-    def includes(self, subject: str) -> bool:
-        """Say whether publishing or subscribing to `subject` was denied."""
-        return _place(subject).lower() in self._places
+    def last_at_s(self, subject: str) -> float | None:
+        """Return when publishing or subscribing to `subject` was denied last, or None."""
+        return self._places.get(_place(subject).lower())
 
-    def add(self, place: str) -> bool:
+    def add(self, place: str, *, now_s: float) -> bool:
         """Remember a denied place; say whether it is a new one."""
         is_new = place not in self._places
-        self._places.add(place)
+        self._places[place] = now_s
         return is_new
 
     def take(self, subjects: Iterable[str]) -> SinkRefusedError | None:
@@ -63,8 +63,9 @@ class Denials:
         if self.includes_answers:
             return _refusal("subscribing to _INBOX.>")
         shown = {place.lower(): place for place in map(_place, subjects)}
-        denied = self._places & shown.keys()
-        self._places -= denied
+        denied = self._places.keys() & shown.keys()
+        for place in denied:
+            del self._places[place]
         return _refusal(f"publishing to {shown[min(denied)]}") if denied else None
 
 

@@ -14,7 +14,7 @@ import orjson
 import trio
 from nats.aio.client import Client
 
-from mnc.drivers.nats.positions import last_position
+from mnc.drivers.nats.positions import last_positions
 from mnc.drivers.nats.replies import STREAM_NOT_FOUND, error_code, parse_reply, raise_error
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream import has_batches, too_old, update_command
@@ -121,9 +121,11 @@ class _Inspection:
 
     async def _markers(self) -> Mapping[str, Checkpoint]:
         api = StreamApi(self._session, stream=self._stream, timeout_s=self._left_s())
+        subjects = {
+            name: marker_subject(stream=self._stream, collection=name) for name in self._watched
+        }
         positions = {
-            name: await last_position(api, marker_subject(stream=self._stream, collection=name))
-            for name in self._watched
+            name: (await last_positions(api, subject)).latest for name, subject in subjects.items()
         }
         return {name: reached for name, reached in positions.items() if reached is not None}
 

@@ -7,6 +7,7 @@ collection's last event says it: events are stored in order, so everything befor
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 
 import orjson
 
@@ -15,47 +16,46 @@ from mnc.encode.subject import filters_of_marker
 from mnc.errors import SinkRefusedError
 from mnc.model import Checkpoint, Epoch, Position, ResumeToken
 
-__all__ = ["encode_position", "last_event", "last_marker", "last_position"]
+__all__ = ["LastPositions", "encode_position", "last_marker", "last_positions"]
 
 
-async def last_position(api: StreamApi, marker_subject: str) -> Checkpoint | None:
-    """Return what the later of the two below says, or None. Raises SinkError."""
-    found = [
-        reached
-        for last in (last_marker, last_event)
-        if (reached := await last(api, marker_subject)) is not None
-    ]
-    return max(found, key=lambda reached: reached.stream_seq, default=None)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastPositions:
+    """What a collection's marker and its last event say, looked up at about the same time."""
+
+    marker: Checkpoint | None
+    event: Checkpoint | None
+
+    @property
+    def latest(self) -> Checkpoint | None:
+        """What stands later in the stream of the two."""
+        found = [position for position in (self.marker, self.event) if position is not None]
+        return max(found, key=lambda position: position.stream_seq, default=None)
+
+    @property
+    def unmarked(self) -> Checkpoint | None:
+        """The event's position if it is later than the marker, in the stream and in MongoDB."""
+        if self.event is None or self.marker is None:
+            return self.event
+        later = self.event.position.token > self.marker.position.token
+        return self.event if later and self.event.stream_seq > self.marker.stream_seq else None
+
+
+async def last_positions(api: StreamApi, marker_subject: str) -> LastPositions:
+    """Return what the marker and the last event of its collection say. Raises SinkError."""
+    filters = filters_of_marker(marker_subject, stream=api.stream)
+    marker, *events = await api.last_messages((marker_subject, *filters))
+    event = max(filter(None, events), key=lambda message: message.stream_seq, default=None)
+    return LastPositions(
+        marker=None if marker is None else _position_of_marker(marker),
+        event=None if event is None else _position_of_event(event),
+    )
 
 
 async def last_marker(api: StreamApi, marker_subject: str) -> Checkpoint | None:
     """Return what the last message of `marker_subject` says, or None. Raises SinkError."""
-    message = await api.last_message(marker_subject)
-    if message is None:
-        return None
-    try:
-        position = _decode_position(message.payload)
-    except (KeyError, TypeError, ValueError) as error:
-        raise SinkRefusedError(
-            f"the last message of {marker_subject} is no position marker",
-            remedy="remove it if a person put it there; mnc continues from its token document",
-        ) from error
-    return Checkpoint(position=position, stream_seq=message.stream_seq)
-
-
-async def last_event(api: StreamApi, marker_subject: str) -> Checkpoint | None:
-    """Return what the last event of the marker's collection says, or None. Raises SinkError."""
-    found = [
-        message
-        for subject in filters_of_marker(marker_subject, stream=api.stream)
-        if (message := await api.last_message(subject)) is not None
-    ]
-    if not found:
-        return None
-    message = max(found, key=lambda message: message.stream_seq)
-    return Checkpoint(
-        position=Position(token=_token_of_event(message)), stream_seq=message.stream_seq
-    )
+    (message,) = await api.last_messages((marker_subject,))
+    return None if message is None else _position_of_marker(message)
 
 
 def encode_position(position: Position) -> bytes:
@@ -68,6 +68,23 @@ def encode_position(position: Position) -> bytes:
     fields["clusterTime"] = {"t": time.seconds, "i": time.increment}
     fields["epoch"] = position.epoch
     return orjson.dumps(fields)
+
+
+def _position_of_marker(message: LastMessage) -> Checkpoint:
+    try:
+        position = _decode_position(message.payload)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SinkRefusedError(
+            f"the last message of {message.subject} is no position marker",
+            remedy="remove it if a person put it there; mnc continues from its token document",
+        ) from error
+    return Checkpoint(position=position, stream_seq=message.stream_seq)
+
+
+def _position_of_event(message: LastMessage) -> Checkpoint:
+    return Checkpoint(
+        position=Position(token=_token_of_event(message)), stream_seq=message.stream_seq
+    )
 
 
 def _decode_position(payload: bytes) -> Position:

@@ -228,9 +228,21 @@ class NatsSession:
             self._scope.cancel()
         return self._denials.take(subjects)
 
-    def is_denied(self, subject: str) -> bool:
-        """Say whether the server has denied messages on a subject since the client connected."""
-        return self._denials.includes(subject)
+    def is_denied(self, subject: str, *, within_s: float) -> bool:
+        """Say whether the server has denied messages on a subject in the last `within_s` seconds.
+
+        Subjects are told apart by their first three tokens.
+        """
+        denied_at_s = self._denials.last_at_s(subject)
+        return denied_at_s is not None and trio.current_time() - denied_at_s <= within_s
+
+    async def subscribe_again(self, subject: str) -> None:
+        """Ask once more for what was denied: nobody says when it is permitted.
+
+        Cancellation: the subject may be without a subscription until the next client.
+        """
+        with suppress(SinkError):  # the next connection asks for it
+            await self.call(self._subscriptions.renew, subject)
 
     async def _apply_subscriptions(self) -> None:
         with suppress(SinkError):  # the next connection makes it so
@@ -312,7 +324,7 @@ class NatsSession:
     async def _on_error(self, client: Client, error: Exception) -> None:
         place = denied_place(error)
         if place is not None:
-            if self._denials.add(place):
+            if self._denials.add(place, now_s=trio.current_time()):
                 self._log.warning("nats.permission_denied", subject=place)
             return
         if client.is_connecting:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -53,9 +54,18 @@ class StreamApi:
         assert isinstance(state, dict)  # noqa: S101 - JetStream's own format
         return StreamSeq(int(state["last_seq"]))
 
-    async def last_message(self, subject: str) -> LastMessage | None:
-        """Return the last message of `subject`, which may hold wildcards. Raises SinkError."""
-        reply = await self.ask("STREAM.MSG.GET", {"last_by_subj": subject})
+    async def last_messages(self, subjects: Sequence[str]) -> Sequence[LastMessage | None]:
+        """Return the last message of each of `subjects`, which may hold wildcards.
+
+        They are asked for at the same time, in no order. Raises SinkError.
+        """
+        try:
+            replies = await self.session.call(self._query_lasts, subjects)
+        except OutcomeUnknownError as error:
+            raise SinkUnavailableError(error.message) from error  # as in `ask`
+        return [self._last_message(reply) for reply in replies]
+
+    def _last_message(self, reply: dict[str, object]) -> LastMessage | None:
         if error_code(reply) == NO_MESSAGE:
             return None
         raise_error(reply, stream=self.stream)
@@ -76,6 +86,16 @@ class StreamApi:
         """
         payload = b"" if body is None else orjson.dumps(body)
         return await self.request(client, f"$JS.API.{verb}.{self.stream}", payload)
+
+    async def _query_lasts(
+        self, client: Client, subjects: Sequence[str]
+    ) -> Sequence[dict[str, object]]:
+        return await asyncio.gather(
+            *(
+                self.query(client, "STREAM.MSG.GET", {"last_by_subj": subject})
+                for subject in subjects
+            )
+        )
 
     async def request(
         self,

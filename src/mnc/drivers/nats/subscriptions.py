@@ -52,6 +52,13 @@ class Subscriptions:
                 subject = min(missing)
                 self._made[subject] = await self._subscribe(client, subject)
 
+    async def renew(self, client: Client, subject: str) -> None:
+        """Subscribe again to a wanted subject; on the asyncio side."""
+        async with self._lock:
+            if client is self._client and subject in self._made:
+                await self._made.pop(subject).unsubscribe()
+        await self.apply(client)
+
     async def _subscribe(self, client: Client, subject: str) -> Subscription:
         receive = self._wanted[subject]
 

@@ -27,8 +27,8 @@ def test_a_denied_subject_explains_a_silence_once(subject: str, shown: str) -> N
     denials = Denials()
     place = denied_place(_denied("publish", subject))
     assert place == shown.lower()
-    assert denials.add(place)
-    assert not denials.add(place)
+    assert denials.add(place, now_s=0.0)
+    assert not denials.add(place, now_s=0.0)
     assert denials.take(["cs.movies.insert.1"]) is None
     refusal = denials.take(["cs.movies.insert.1", subject])
     assert refusal is not None
@@ -37,12 +37,23 @@ def test_a_denied_subject_explains_a_silence_once(subject: str, shown: str) -> N
     assert denials.take([subject]) is None
 
 
+def test_last_denial_counts() -> None:
+    """It is known when a subject was denied last, whatever its end and its letters' case."""
+    denials = Denials()
+    place = denied_place(_denied("subscription", "mnc.cluster.Shop.hello"))
+    assert place is not None
+    for now_s in (1.0, 2.0):
+        denials.add(place, now_s=now_s)
+    assert denials.last_at_s("mnc.cluster.Shop.node.a") == 2.0
+    assert denials.last_at_s("mnc.cluster.other.hello") is None
+
+
 def test_denied_answers_explain_every_silence() -> None:
     """Without a subscription for answers no request can succeed on the connection."""
     denials = Denials()
     place = denied_place(_denied("subscription", "_INBOX.abc.*"))
     assert place is not None
-    assert denials.add(place)
+    assert denials.add(place, now_s=0.0)
     assert denials.includes_answers
     for _ in range(2):
         refusal = denials.take(["cs_position.users"])
