@@ -45,7 +45,6 @@ _SINGLE = Epoch(0)
 _FIRST_LOOK_S = 1.0
 """When a new lane is first seen to have nothing left to store: earlier trouble is over then."""
 
-
 _ACQUIRING_ATTEMPTS = 20
 """An earlier owner that doesn't know it yet may move the marker every few milliseconds, and to read
 and replace it takes a few, too. One attempt of these falls between two of its batches."""
