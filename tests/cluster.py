@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +36,8 @@ class Cluster:
     ) -> None:
         self.deployment = deployment
         self.instances: dict[int, ConnectorProcess] = {}
+        self.runs: list[ConnectorProcess] = []
+        """Every process of an instance so far."""
         self._folder = folder
         self._own = own or {}
         for number in range(instances):
@@ -52,6 +55,7 @@ class Cluster:
             **self._own.get(number, {}),
         )
         self.instances[number] = instance
+        self.runs.append(instance)
         return instance
 
     def kill(self, number: int) -> None:
@@ -119,9 +123,18 @@ class Cluster:
 
         wait_until(is_working, timeout_s=timeout_s, what="each collection to have one owner")
 
-    def groups(self) -> Sequence[str]:
-        """Return the groups that instances are in, each once."""
-        return sorted({self.status(number)["group"] for number in self.instances})
+    def assignments(self) -> int:
+        """Return how often any process was told of a change of what it has to work on."""
+        return sum(len(run.log("cluster.assigned")) for run in self.runs)
+
+    def voters(self) -> AbstractSet[int]:
+        """Return who votes, by their names, as the leader sees it."""
+        members = self.status(self.leader())["members"]
+        return {int(member["name"].removeprefix("mnc-")) for member in members if member["votes"]}
+
+    def groups_entered(self) -> Sequence[str]:
+        """Return the groups that any process has ever entered, each once."""
+        return sorted({line["group"] for run in self.runs for line in run.log("cluster.entered")})
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{self.deployment.stream}-raft-{number}"

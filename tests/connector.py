@@ -52,10 +52,15 @@ class ConnectorProcess:
 
     def log(self, event: str) -> Sequence[Mapping[str, Any]]:
         """Return the log lines of one event so far, the oldest first."""
-        lines = self._log_path.read_text().splitlines(keepends=True)
-        # The last line may be half written, and an error for the terminal is no JSON.
-        complete = [line for line in lines if line.startswith("{") and line.endswith("\n")]
-        return [line for line in map(json.loads, complete) if line["event"] == event]
+        return [line for line in self._log_lines() if line["event"] == event]
+
+    def troubles(self) -> Sequence[Mapping[str, Any]]:
+        """Return the warnings and errors that it has logged so far."""
+        return [line for line in self._log_lines() if line["level"] in ("warning", "error")]
+
+    def said(self) -> str:
+        """Return all that it has said, log lines or not."""
+        return self._log_path.read_text()
 
     def wait_for_log(
         self, event: str, *, timeout_s: float = _START_TIMEOUT_S
@@ -64,7 +69,7 @@ class ConnectorProcess:
 
         def logged() -> Sequence[Mapping[str, Any]]:
             lines = self.log(event)
-            assert lines or self.is_alive, f"the connector ended: {self._log_path.read_text()}"
+            assert lines or self.is_alive, f"the connector ended: {self.said()}"
             return lines
 
         return wait_until(logged, timeout_s=timeout_s, what=f"the log line {event}")
@@ -106,13 +111,17 @@ class ConnectorProcess:
 
     # --- what is done to it ----------------------------------------------------------------------
 
+    def wait_ended(self, *, timeout_s: float = _START_TIMEOUT_S) -> int:
+        """Wait until it ends by itself, and return the exit code."""
+        return self._popen.wait(timeout_s)
+
     def run_for(self, seconds: float) -> None:
         """Let it run for a while, in which it must not end."""
         try:
             code = self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
             return
-        raise AssertionError(f"it ended with {code}: {self._log_path.read_text()}")
+        raise AssertionError(f"it ended with {code}: {self.said()}")
 
     def kill(self) -> None:
         """End it at once, as a crash would. Idempotent."""
@@ -139,8 +148,14 @@ class ConnectorProcess:
         """Let it go on after `pause`."""
         self._popen.send_signal(signal.SIGCONT)
 
+    def _log_lines(self) -> Sequence[Mapping[str, Any]]:
+        lines = self.said().splitlines(keepends=True)
+        # The last line may be half written, and an error for the terminal is no JSON.
+        complete = [line for line in lines if line.startswith("{") and line.endswith("\n")]
+        return [json.loads(line) for line in complete]
+
     def _check_log(self) -> None:
-        text = self._log_path.read_text()
+        text = self.said()
         assert "Traceback" not in text, text
 
 

@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import nats
@@ -34,6 +35,7 @@ class StoredMessage:
     """One message of a stream."""
 
     stream_seq: int
+    stored_at: datetime
     subject: str
     headers: Mapping[str, str]
     payload: bytes
@@ -81,6 +83,7 @@ def last_of_subject(url: str, stream: str, subject: str) -> StoredMessage | None
     message = answer["message"]
     return StoredMessage(
         stream_seq=message["seq"],
+        stored_at=datetime.fromisoformat(message["time"]),
         subject=message["subject"],
         headers={},
         payload=base64.b64decode(message["data"]),
@@ -139,6 +142,7 @@ def visit_messages(
                     visit(
                         StoredMessage(
                             stream_seq=message.metadata.sequence.stream,
+                            stored_at=message.metadata.timestamp,
                             subject=message.subject,
                             headers=message.headers or {},
                             payload=message.data,

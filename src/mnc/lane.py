@@ -11,6 +11,8 @@ as a whole; its successor acquires again.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 import trio
@@ -20,7 +22,7 @@ from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper, CheckpointObserver
 from mnc.checkpoint.ports import CheckpointStore
 from mnc.checkpoint.position import resume_from
-from mnc.errors import CheckpointError, MncError, NotOwnerError
+from mnc.errors import CheckpointError, FenceLostError, MncError, NotOwnerError
 from mnc.model import Checkpoint, Epoch, Namespace, Position, StreamSeq
 from mnc.publish.ports import Batch, StreamPort
 from mnc.publish.publisher import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Publisher
@@ -43,6 +45,10 @@ _SINGLE = Epoch(0)
 _FIRST_LOOK_S = 1.0
 """When a new lane is first seen to have nothing left to store: earlier trouble is over then."""
 
+_ACQUIRING_ATTEMPTS = 20
+"""An earlier owner that doesn't know it yet may move the marker every few milliseconds, and to read
+and replace it takes a few, too. One attempt of these falls between two of its batches."""
+
 
 async def acquire(
     namespace: Namespace,
@@ -63,6 +69,31 @@ async def acquire(
 
     Cancellation: a first checkpoint and a marker with `epoch` may have been stored.
     """
+    attempt = partial(
+        _acquire,
+        namespace,
+        marker_subject=marker_subject,
+        source=source,
+        stream=stream,
+        store=store,
+        epoch=epoch,
+    )
+    for _ in range(_ACQUIRING_ATTEMPTS - 1):
+        with suppress(FenceLostError):
+            return await attempt()
+    return await attempt()
+
+
+async def _acquire(
+    namespace: Namespace,
+    *,
+    marker_subject: str,
+    source: ChangeSource,
+    stream: StreamPort,
+    store: CheckpointStore,
+    epoch: Epoch,
+) -> Checkpoint:
+    """Try to acquire once; raises FenceLostError when another writer is faster."""
     # The marker BEFORE the document: a document written in between then names a fence that the
     # marker read here doesn't have, and is rightly ignored.
     marker = await stream.read_position(marker_subject)

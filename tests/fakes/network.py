@@ -28,6 +28,7 @@ class FakeNetwork:
         """Says for each message whether it is lost on the way."""
         self._transports: dict[NodeId, FakeTransport] = {}
         self._cut: set[tuple[NodeId, NodeId]] = set()
+        self._deaf: set[NodeId] = set()
 
     def connect(self, node: NodeId) -> FakeTransport:
         """Return the transport of a new process, in the place of an earlier one of this node."""
@@ -52,9 +53,14 @@ class FakeNetwork:
             self.cut(node, other)
             self.cut(other, node)
 
+    def deafen(self, node: NodeId) -> None:
+        """Let a node listen to nothing, which those who send to it learn, and still send."""
+        self._deaf.add(node)
+
     def heal(self) -> None:
-        """Lose nothing any more because of `cut` and `isolate`."""
+        """Lose nothing any more because of `cut`, `isolate` and `deafen`."""
         self._cut.clear()
+        self._deaf.clear()
 
     def carry(self, message: ClusterMessage, *, group: GroupId | None) -> None:
         """Deliver to those whom a message is for; for the transports to use."""
@@ -67,7 +73,7 @@ class FakeNetwork:
             transport = self._transports.get(receiver)
             if (sender, receiver) in self._cut or self.loses(message):
                 continue
-            if transport is not None and transport.is_connected:
+            if transport is not None and transport.is_connected and receiver not in self._deaf:
                 transport.arrive(Heard(message=message, group=group))
             elif not isinstance(message, Hello):
                 self._transports[sender].arrive(Unreachable(node=receiver))

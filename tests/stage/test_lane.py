@@ -218,6 +218,21 @@ async def test_a_rival_between_the_two_readings_is_noticed() -> None:
             assert world.stream.events == events(1, 6)
 
 
+@virtual_time
+async def test_a_new_owner_gets_between_the_batches_of_an_earlier_one() -> None:
+    """An earlier owner that goes on fast is fenced out at once; only one that never rests wins."""
+    world = await _world()
+    seq = await world.publish(1, 2, fence=0)
+    moved = FenceLostError("wrong last sequence")
+    world.stream.publish_faults = Script[PublishFault](*[moved] * 10)
+    acquired = await world.acquire(epoch=3)
+    assert acquired.position.epoch == 3
+    assert acquired.stream_seq > seq
+    world.stream.publish_faults = Script[PublishFault](*[moved] * 100)
+    with pytest.raises(FenceLostError):
+        await world.acquire(epoch=4)
+
+
 @pytest.mark.parametrize(
     "failure",
     [

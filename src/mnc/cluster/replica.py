@@ -39,7 +39,7 @@ from mnc.cluster.view import ClusterView
 from mnc.config import AssignmentPolicy
 from mnc.errors import ClusterError
 from mnc.model import Epoch
-from mnc.raft import NodeId, Raft, RaftSettings, Ready, RefusedError, Role
+from mnc.raft import NodeId, Raft, RaftSettings, Ready, RefusedError, RequestVote, Role
 
 __all__ = ["Instance", "Pace", "Replica"]
 
@@ -248,8 +248,6 @@ class Replica:
     def hear(self, message: ClusterMessage) -> None:
         """Take a message of this group, or of an instance without one."""
         self._catch_up()
-        self._heard_turn[message.sender] = self._turn
-        self._gone.discard(message.sender)
         match message:
             case Hello():
                 greeting = _Greeting(name=message.name, turn=self._turn)
@@ -260,6 +258,11 @@ class Replica:
                 pass  # the broker has answered it
             case _:
                 self._raft.step(message)
+                is_of_now = message.term == self._raft.soft_state.term
+                if is_of_now and not isinstance(message, RequestVote):
+                    # Everything else may come from one that hears nothing.
+                    self._heard_turn[message.sender] = self._turn
+                    self._gone.discard(message.sender)
         self._wake()
 
     def miss(self, node: NodeId) -> None:
@@ -267,7 +270,9 @@ class Replica:
         self._catch_up()
         if node in self._raft.configuration.members and node not in self._gone:
             self._gone.add(node)
-            self._log.warning("cluster.member_gone", node=node, name=self._name_of(node))
+            # Who has left was expected to go.
+            log = self._log.warning if node in self.state.members else self._log.info
+            log("cluster.member_gone", node=node, name=self._name_of(node))
         self._raft.leader_is_gone(node)
         self._wake()
 
@@ -479,6 +484,7 @@ class Replica:
         if leader == self.node:
             for node in self._raft.configuration.members - {self._last_leader}:
                 self._heard_turn[node] = self._turn
+                self._gone.discard(node)
         self._last_leader, self._leader = leader or self._last_leader, leader
 
     def _name_of(self, node: NodeId) -> str | None:

@@ -134,6 +134,35 @@ def test_a_cut_off_instance_is_replaced_and_comes_back(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_a_deaf_instance_has_no_work_whatever_it_says(seed: int) -> None:
+    """Who says something and hears nothing is as good as gone, and isn't given work in between."""
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            cluster = VirtualCluster(nursery, seed=seed)
+            cluster.start(0, 1, 2)
+            await cluster.wait_working()
+            await trio.sleep(3)
+            deaf = seed % 3
+            cluster.network.deafen(cluster.disk(deaf).node)
+            others = [cluster.processes[number] for number in range(3) if number != deaf]
+            await cluster.wait_for(
+                lambda: {name for other in others for name in other.owned} == COLLECTIONS,
+                timeout_s=5,
+            )
+            owned = [other.owned for other in others]
+            await trio.sleep(10)
+            assert [other.owned for other in others] == owned
+            cluster.network.heal()
+            await cluster.wait_for(
+                lambda: cluster.is_working() and len(cluster.owned(deaf)) >= 2, timeout_s=5
+            )
+            nursery.cancel_scope.cancel()
+
+    run_in_virtual_time(run)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_an_instance_with_an_empty_disk_takes_its_old_place(seed: int) -> None:
     """A pod that lost its disk comes back as another node, and the old node leaves the group."""
 
