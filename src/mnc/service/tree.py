@@ -3,7 +3,8 @@
     serve
     ├── http          starts first, so that health can say "starting"; ends last
     ├── nats          one trio-asyncio loop with the NATS client
-    ├── raft          this instance's part in the cluster; not with RAFT_CLUSTER_SIZE=1
+    ├── raft          this instance's part in the cluster, with a NATS client of its own; not with
+    │                 RAFT_CLUSTER_SIZE=1
     └── watch         supervisor: one reader and many lanes for each database; a sweeper
 
 Shutdown: capture stops; what was captured is published and checkpointed, up to a deadline; others
