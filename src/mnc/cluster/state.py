@@ -52,8 +52,6 @@ class Member:
     """What a person calls it."""
     incarnation: str
     """Its process; a name that is never used again."""
-    http: str = ""
-    """Where its HTTP server answers; empty when that isn't known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +95,6 @@ class Join:
     node: NodeId
     name: str
     incarnation: str
-    http: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,8 +154,8 @@ def carried_over(state: ClusterState, generation: int, *, first_epoch: int) -> C
 def apply(state: ClusterState, command: Command) -> ClusterState:
     """Return the state after a command: the same if the command is a repeat, or comes too late."""
     match command:
-        case Join(node=node, name=name, incarnation=incarnation, http=http):
-            member = Member(name=name, incarnation=incarnation, http=http)
+        case Join(node=node, name=name, incarnation=incarnation):
+            member = Member(name=name, incarnation=incarnation)
             after = replace(state, members={**state.members, node: member})
         case Leave():
             after = _left(state, command)
@@ -233,10 +230,9 @@ def decode_command(data: bytes) -> Command:
                 "node": str(node),
                 "name": str(name),
                 "incarnation": str(incarnation),
-                "http": str(http),
             }
         }:
-            return Join(node=NodeId(node), name=name, incarnation=incarnation, http=http)
+            return Join(node=NodeId(node), name=name, incarnation=incarnation)
         case {"Leave": {"node": str(node), "incarnation": str(incarnation)}}:
             return Leave(node=NodeId(node), incarnation=incarnation)
         case {
@@ -308,8 +304,8 @@ def _nodes(document: Mapping[object, object]) -> Mapping[str, NodeId]:
 
 def _member(document: object) -> Member:
     match document:
-        case {"name": str(name), "incarnation": str(incarnation), "http": str(http)}:
-            return Member(name=name, incarnation=incarnation, http=http)
+        case {"name": str(name), "incarnation": str(incarnation)}:
+            return Member(name=name, incarnation=incarnation)
         case _:
             raise _unreadable()
 

@@ -252,11 +252,8 @@ def test_new_generation_has_newer_epochs(
     ("command", "encoded"),
     [
         (
-            Join(node=_A, name="pod", incarnation="1", http="http://pod:3000"),
-            (
-                b'{"version":1,"Join":'
-                b'{"node":"a","name":"pod","incarnation":"1","http":"http://pod:3000"}}'
-            ),
+            Join(node=_A, name="pod", incarnation="1"),
+            (b'{"version":1,"Join":{"node":"a","name":"pod","incarnation":"1"}}'),
         ),
         (
             Leave(node=_A, incarnation="1"),
@@ -293,7 +290,7 @@ def test_states_are_written_as_ever() -> None:
     )
     encoded = (
         b'{"version":1,"state":{"generation":1,"next_epoch":9,"revision":4,'
-        b'"members":{"a":{"name":"pod","incarnation":"1","http":""}},'
+        b'"members":{"a":{"name":"pod","incarnation":"1"}},'
         b'"shares":{"users":{"owner":"a","epoch":8,"heir":"b"}}}}'
     )
     assert encode_state(state) == encoded
