@@ -2,9 +2,9 @@
 
 Theory of operation. The cursor's commands are sent as they are, `aggregate` once, then `getMore`,
 because that gives what pymongo's own iterator hides: each reply's size, its post-batch resume
-token, and a batch size a call. Replies come as raw BSON and are decoded in one go, in the thread
-that read them. The filter runs on the server: one stream with a filter costs it far less than a
-stream for each collection.
+token, and a batch size a call. Replies come as raw BSON and are decoded in the thread that read
+them, as a whole unless they are large (`pieces`). The filter runs on the server: one stream with a
+filter costs it far less than a stream for each collection.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pymongo.read_preferences import ReadPreference
 from mnc.capture.ports import ChangeDocument, Open, Reply, StartAfter, StartAt
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.failures import source_error
+from mnc.drivers.mongo.pieces import decode_in_pieces
 from mnc.errors import PositionLostError
 from mnc.model import ClusterTime, ResumeToken
 
@@ -219,10 +220,11 @@ def _filter(collections: Collection[str]) -> dict[str, object]:
 
 def _decode(reply: RawBSONDocument) -> tuple[Sequence[ChangeDocument], dict[str, Any]]:
     """Decode a reply; return its events and its cursor document."""
+    raw = bytes(reply.raw)
     try:
-        cursor = bson.decode(reply.raw, _STRICT)["cursor"]
+        cursor = decode_in_pieces(raw, _STRICT)["cursor"]
     except BSONError:
-        cursor = bson.decode(reply.raw, _LENIENT)["cursor"]
+        cursor = decode_in_pieces(raw, _LENIENT)["cursor"]
     return cursor["nextBatch"], cursor
 
 
