@@ -17,7 +17,7 @@ __all__ = ["SIZE", "Cluster"]
 
 SIZE: Final = 3
 
-_FORMED_S = 30.0
+_FORMED_S = 60.0
 
 
 class Cluster:
