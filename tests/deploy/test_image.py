@@ -157,10 +157,8 @@ def test_the_image_has_nothing_that_only_building_needs(image: Engine) -> None:
 def test_the_image_serves_and_ends_at_sigterm(
     image: Engine,
     mongod: MongodProcess,
-    mongo_client: MongoClient[dict[str, Any]],
     nats_server: NatsServerProcess,
     database: str,
-    stream_name: str,
     tmp_path: Path,
 ) -> None:
     """Events arrive from a container without rights, and its end is a clean one."""
@@ -168,7 +166,7 @@ def test_the_image_serves_and_ends_at_sigterm(
         "MONGO_URI": mongod.database_uri(database),
         "MONGO_WATCH_COLLECTIONS": "users",
         "NATS_SERVER_URL": nats_server.url,
-        "NATS_STREAM_NAME": stream_name,
+        "NATS_STREAM_NAME": f"cs_{database}",
         "RAFT_CLUSTER_SIZE": "1",
         "HTTP_PORT": "0",
     }
@@ -179,7 +177,8 @@ def test_the_image_serves_and_ends_at_sigterm(
     )
     try:
         connector.wait_ready()
-        mongo_client[database]["users"].insert_one({"name": "Ada"})
+        with MongoClient[dict[str, Any]](mongod.uri) as client:
+            client[database]["users"].insert_one({"name": "Ada"})
         wait_until(
             lambda: connector.counted("events_published") == 1,
             timeout_s=20,
