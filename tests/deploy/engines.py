@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +44,7 @@ class Engine(Protocol):
 
 class _Docker:
     def __init__(self) -> None:
-        _run(["docker", "build", "--tag", _IMAGE, str(ROOT)])
+        _build(["docker", "build", "--tag", _IMAGE, str(ROOT)])
         (described,) = json.loads(_run(["docker", "image", "inspect", _IMAGE]))
         self.config: Mapping[str, Any] = described["Config"]
 
@@ -92,7 +94,7 @@ def built_image() -> Iterator[Engine]:
     if not _succeeds(["buildah", "inspect", "--type", "image", base_image()]):
         raise NoEngineError(f"buildah has no {base_image()}; .scripts/base_image makes one")
     build = ["--layers", "--pull-never", "--isolation", "chroot", "--format", "docker"]
-    _run(["buildah", "build", *build, "--tag", _IMAGE, str(ROOT)])
+    _build(["buildah", "build", *build, "--tag", _IMAGE, str(ROOT)])
     config = json.loads(_run(["buildah", "inspect", "--type", "image", _IMAGE]))["Docker"]["config"]
     container = _run(["buildah", "from", "--pull-never", _IMAGE])
     try:
@@ -105,6 +107,13 @@ def base_image() -> str:
     """Return the name of the image that the Dockerfile begins with."""
     (name,) = set(re.findall(r"^FROM (\S+)", dockerfile(), re.MULTILINE))
     return str(name)
+
+
+def _build(command: Sequence[str]) -> None:
+    # One at a time, so that of two workers of pytest the second takes all from the cache.
+    with (Path(tempfile.gettempdir()) / "mnc-test-image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _run(command)
 
 
 def _succeeds(command: Sequence[str]) -> bool:
