@@ -26,7 +26,9 @@ if ! docker start "$registry" >/dev/null 2>&1; then
         --publish "127.0.0.1:$port:5000" registry:2 >/dev/null
 fi
 
-if ! kind get clusters 2>/dev/null | grep -Fqx "$cluster"; then
+# No pipes into grep or docker: who ends without reading all would end the script.
+clusters="$(kind get clusters)"
+if ! grep -Fqx "$cluster" <<<"$clusters"; then
     kind create cluster --name "$cluster" --wait 120s
 fi
 
@@ -34,8 +36,8 @@ fi
 for node in $(kind get nodes --name "$cluster"); do
     folder="/etc/containerd/certs.d/localhost:$port"
     docker exec "$node" mkdir -p "$folder"
-    echo "[host.\"http://$registry:5000\"]" | docker exec --interactive "$node" \
-        cp /dev/stdin "$folder/hosts.toml"
+    docker exec --interactive "$node" cp /dev/stdin "$folder/hosts.toml" \
+        <<<"[host.\"http://$registry:5000\"]"
 done
 networks="$(docker inspect --format '{{range $name, $_ := .NetworkSettings.Networks}}{{println $name}}{{end}}' "$registry")"
 if ! grep -Fqx kind <<<"$networks"; then

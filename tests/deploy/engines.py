@@ -55,14 +55,16 @@ class _Docker:
 
 
 # As root in a mount namespace of its own, which ends with the process: buildah has no container
-# with a root that is read-only when it isolates by chroot alone.
+# with a root that is read-only when it isolates by chroot alone. The volume has the owner that its
+# folder has in the image, as with Docker.
 _ENTER = """
 root="$1" user="$2" volume="$3"
 shift 3
 mount --bind "$root" "$root"
 mount --bind /dev "$root/dev"
 mount -t proc proc "$root/proc"
-mount -t tmpfs -o "uid=${user%:*},gid=${user#*:},mode=750" tmpfs "$root$volume"
+owner="$(stat --format=uid=%u,gid=%g,mode=%a "$root$volume")"
+mount -t tmpfs -o "$owner" tmpfs "$root$volume"
 mount -o remount,ro,bind "$root"
 exec chroot --userspec="$user" "$root" "$@"
 """
