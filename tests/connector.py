@@ -31,12 +31,18 @@ class ConnectorProcess:
     Invariants: it never logs a traceback, which every way of ending it checks.
     """
 
-    def __init__(self, settings: Mapping[str, str], *, log_path: Path) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, str],
+        *,
+        log_path: Path,
+        command: Sequence[str] = (sys.executable, "-m", "mnc", "serve"),
+    ) -> None:
         environ = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         self._log_path = log_path
         with log_path.open("wb") as log:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", "mnc", "serve"],
+                command,
                 env={**environ, **_SETTINGS, **settings},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

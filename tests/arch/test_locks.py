@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from tests.servers import OLD_SERVERS
 
 _ROOT = Path(__file__).parents[2]
-_LOCKS = ["serve", "embedded", "dev"]
+_LOCKS = ["serve", "build", "embedded", "dev"]
 _SERVER_LOCKS = [f"nats-server-{version}" for version in OLD_SERVERS]
 
 
@@ -27,8 +27,14 @@ def _required(lock: str) -> list[str]:
     pyproject = tomllib.loads((_ROOT / "pyproject.toml").read_text())
     project, groups = pyproject["project"], pyproject["dependency-groups"]
     runtime = list(project["dependencies"])
-    embedded = [*runtime, *project["optional-dependencies"]["embedded"], *groups["build"]]
-    return {"serve": runtime, "embedded": embedded, "dev": [*embedded, *groups["dev"]]}[lock]
+    build = list(groups["build"])
+    embedded = [*runtime, *project["optional-dependencies"]["embedded"], *build]
+    return {
+        "serve": runtime,
+        "build": build,
+        "embedded": embedded,
+        "dev": [*embedded, *groups["dev"]],
+    }[lock]
 
 
 @pytest.mark.parametrize("lock", _LOCKS)
@@ -53,6 +59,7 @@ def test_a_lock_has_hashes_and_no_host(lock: str) -> None:
 def test_larger_locks_contain_the_smaller_ones() -> None:
     """What is installed for development also runs the embedded servers, in the same versions."""
     assert _pins("serve").items() <= _pins("embedded").items() <= _pins("dev").items()
+    assert _pins("build").items() <= _pins("embedded").items()
 
 
 def test_each_old_server_has_its_lock() -> None:
