@@ -18,6 +18,7 @@ __all__ = [
     "DuplicateInBatchError",
     "EventTooLargeError",
     "FenceLostError",
+    "InstanceError",
     "MncError",
     "NotOwnerError",
     "OutcomeUnknownError",
@@ -88,6 +89,12 @@ class ClusterError(MncError):
 
     recovery = Recovery.STOP
     kind = "cluster"
+
+
+class InstanceError(MncError):
+    """An instance of mnc can't be asked, or answers with something else than its status."""
+
+    kind = "instance"
 
 
 class SourceError(MncError):

@@ -29,6 +29,7 @@ _COMMANDS = {
     "serve": "Run the connector, with settings from the environment.",
     "check": "Check the settings and both servers, and say what to do.",
     "tail": "Follow the events in the stream.",
+    "status": "Show what an instance does, and its cluster.",
 }
 
 _FIRST_STEPS = [
@@ -36,6 +37,7 @@ _FIRST_STEPS = [
     ("mnc serve --help", "read what can be set"),
     ("mnc check", "try your settings on your servers"),
     ("mnc serve", "run it"),
+    ("mnc status", "see what it does"),
 ]
 
 _EXIT_CODES = [

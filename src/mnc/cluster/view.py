@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mnc.cluster.messages import GroupId
 from mnc.cluster.state import ClusterState
 from mnc.raft import Configuration, NodeId, SoftState
+from mnc.telemetry.cluster import SPARE, ClusterFigures
 
 __all__ = ["ClusterView"]
 
@@ -29,7 +30,7 @@ class ClusterView:
         return {
             "node": self.node,
             "group": self.group,
-            "role": soft.role.value if self.node in configuration.voters else "spare",
+            "role": self._role,
             "term": soft.term,
             "leader": soft.leader,
             "commit_index": self.commit_index,
@@ -44,6 +45,26 @@ class ClusterView:
                 for name, share in sorted(self.state.shares.items())
             ],
         }
+
+    def figures(self) -> ClusterFigures:
+        """Return what the metrics show."""
+        return ClusterFigures(
+            term=self.soft_state.term,
+            role=self._role,
+            leader=self.soft_state.leader,
+            commit_index=self.commit_index,
+            voters=len(self.configuration.voters),
+            spares=len(self.configuration.learners),
+            joined=len(self.state.members),
+            owned=frozenset(
+                name for name, share in self.state.shares.items() if share.owner == self.node
+            ),
+        )
+
+    @property
+    def _role(self) -> str:
+        is_voter = self.node in self.configuration.voters
+        return self.soft_state.role.value if is_voter else SPARE
 
     def _member(self, node: NodeId) -> Mapping[str, object]:
         joined = self.state.members.get(node)

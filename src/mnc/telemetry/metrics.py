@@ -25,6 +25,7 @@ __all__ = ["Metrics"]
 _LANE = ("database", "collection")
 _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LAG_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+_STALL_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1)
 _BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 999)
 _BYTES_BUCKETS = tuple(4**exponent for exponent in range(4, 13))  # 256 B to 16 MiB
 
@@ -33,7 +34,8 @@ class Metrics:
     """Every metric of one process, in a registry of its own."""
 
     def __init__(self) -> None:
-        self._registry = registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
+        """Where other modules add what not every process has."""
         ProcessCollector(registry=registry)
         Info("mnc_build", "The version that runs.", registry=registry).info(
             {"version": __version__}
@@ -146,6 +148,12 @@ class Metrics:
             "The limit of mnc_inflight_bytes: PUBLISH_MAX_INFLIGHT_BYTES.",
             registry=registry,
         )
+        self.stall_seconds = Histogram(
+            "mnc_event_loop_stall_seconds",
+            "How late the event loop was, measured twenty times a second.",
+            buckets=_STALL_BUCKETS_S,
+            registry=registry,
+        )
 
         self.publish_mode = Gauge(
             "mnc_publish_mode",
@@ -170,4 +178,4 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)

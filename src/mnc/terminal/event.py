@@ -14,7 +14,15 @@ from mnc.encode.subject import decode_name
 from mnc.model import StreamSeq
 from mnc.terminal.ports import StreamMessage
 
-__all__ = ["ShownEvent", "id_text", "json_line", "lag_text", "plain_line", "read_event"]
+__all__ = [
+    "ShownEvent",
+    "id_text",
+    "json_line",
+    "lag_text",
+    "plain_line",
+    "printable",
+    "read_event",
+]
 
 _LONG_LAG_S = 10.0
 _NO_PARTS = ("-", "-", "-")
@@ -59,10 +67,10 @@ def read_event(message: StreamMessage) -> ShownEvent:
         subject=message.subject,
         stream_seq=message.stream_seq,
         stored_at_s=message.stored_at_s,
-        collection=_printable(_collection(collection)),
-        operation=_printable(operation),
-        document_id=_printable(_unescaped(document_id)),
-        dead_letter=None if cause is None else _printable(cause),
+        collection=printable(_collection(collection)),
+        operation=printable(operation),
+        document_id=printable(_unescaped(document_id)),
+        dead_letter=None if cause is None else printable(cause),
         lag_s=None if written_at_s is None else message.stored_at_s - written_at_s,
         change=change,
     )
@@ -147,7 +155,8 @@ def _unescaped(part: str) -> str:
         return part
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Return `text` with what would steer a terminal escaped."""
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 

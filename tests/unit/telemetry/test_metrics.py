@@ -9,6 +9,7 @@ from mnc.encode.dead_letter import dead_letter
 from mnc.errors import PayloadTooLargeError, SinkUnavailableError
 from mnc.model import Position, StreamSeq
 from mnc.publish.ports import Batch
+from mnc.telemetry.cluster import ClusterTelemetry
 from mnc.telemetry.lane import Capturing, LaneTelemetry
 from mnc.telemetry.metrics import Metrics
 
@@ -36,6 +37,15 @@ _INTERFACE: dict[str, tuple[str, set[str]]] = {
     "mnc_inflight_bytes": ("gauge", set()),
     "mnc_inflight_limit_bytes": ("gauge", set()),
     "mnc_publish_mode": ("gauge", {"mode"}),
+    "mnc_event_loop_stall_seconds": ("histogram", set()),
+    "mnc_raft_term": ("gauge", set()),
+    "mnc_raft_commit_index": ("gauge", set()),
+    "mnc_raft_role": ("gauge", {"role"}),
+    "mnc_raft_is_leader": ("gauge", set()),
+    "mnc_raft_elections": ("counter", set()),
+    "mnc_cluster_members": ("gauge", {"kind"}),
+    "mnc_cluster_owned_collections": ("gauge", set()),
+    "mnc_cluster_moves": ("counter", {"direction"}),
 }
 """A change here needs an entry in the changelog."""
 
@@ -55,6 +65,7 @@ def _exercised() -> Metrics:
     metrics = Metrics()
     metrics.watch_budget(lambda: 5.0, limit_bytes=100)
     metrics.watch_mode(lambda: "chained", modes=["atomic", "chained"])
+    ClusterTelemetry(metrics.registry)
     lane = LaneTelemetry(NAMESPACE, metrics)
     lane.enter(Capturing())
     lane.captured(3)
@@ -68,7 +79,7 @@ def _exercised() -> Metrics:
 
 
 def _value(metrics: Metrics, name: str, **labels: str) -> float | None:
-    return metrics._registry.get_sample_value(name, labels)
+    return metrics.registry.get_sample_value(name, labels)
 
 
 def test_names_types_and_labels_are_an_interface() -> None:
