@@ -15,6 +15,7 @@ from tests.deploy.manifests import INSTANCE_LABELS, Manifest, pods, rendered, th
 
 from mnc import __version__
 from mnc.config import Settings, load_settings, setting_rows
+from mnc.telemetry.cluster import ClusterTelemetry
 from mnc.telemetry.metrics import Metrics
 
 _FOLDERS = ["infra", "overlays/local", "overlays/production"]
@@ -27,9 +28,6 @@ _CLOSING_S = 5
 
 _OF_OTHERS = {"kube_pod_status_ready"}
 """Metrics that alerts use and that kube-state-metrics has."""
-
-_OF_THE_CLUSTER = {"mnc_raft_is_leader"}
-"""Metrics that only an instance of a cluster registers."""
 
 
 @pytest.mark.parametrize("folder", _FOLDERS)
@@ -150,14 +148,16 @@ def test_production_runs_this_version() -> None:
 
 def test_alerts_are_about_metrics_that_exist() -> None:
     """No alert keeps silent because a metric has another name."""
-    exposed = set(re.findall(r"^# TYPE (mnc_\w+) ", Metrics().exposition().decode(), re.MULTILINE))
+    metrics = Metrics()
+    ClusterTelemetry(metrics.registry)
+    exposed = set(re.findall(r"^# TYPE (mnc_\w+) ", metrics.exposition().decode(), re.MULTILINE))
     rules = list(_alerts())
     assert rules
     for rule in rules:
         names = re.findall(r"\b(?:mnc|kube)_\w+", rule["expr"])
-        assert {re.sub(r"_bucket$", "", name) for name in names} <= (
-            exposed | _OF_OTHERS | _OF_THE_CLUSTER
-        ), rule["alert"]
+        assert {re.sub(r"_bucket$", "", name) for name in names} <= (exposed | _OF_OTHERS), rule[
+            "alert"
+        ]
 
 
 def test_alerts_say_what_to_do() -> None:

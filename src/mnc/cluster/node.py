@@ -61,8 +61,10 @@ class Node:
         in_thread: InThread,
         transport: Transport,
         register: FoundingRegister,
+        noted: Callable[[ClusterView | None], None],
         rng: random.Random,
     ) -> None:
+        """Prepare. `noted` hears of every change of what this instance knows of its group."""
         self._instance = instance
         self._size = size
         self._collections = collections
@@ -73,12 +75,14 @@ class Node:
         self._transport = transport
         self._register = register
         self._assigned: Callable[[Mapping[str, Epoch]], None] = _ignore
+        self._noted = noted
         self._rng = rng
         self._log = structlog.get_logger()
         self._started_at = trio.current_time()
         self._replica: Replica | None = None
         self._sightings: dict[NodeId, tuple[Hello, float]] = {}
         self._owned: Mapping[str, Epoch] = {}
+        self._view: ClusterView | None = None
         self._changed = trio.Event()
         self._newcomer = trio.Event()
         self._is_leaving = False
@@ -179,6 +183,10 @@ class Node:
         return founding
 
     def _note_change(self) -> None:
+        view = self.view
+        if view != self._view:
+            self._view = view
+            self._noted(view)
         owned = self._replica.owned if self._replica else {}
         if owned != self._owned:
             self._owned = owned

@@ -14,6 +14,7 @@ import trio
 
 from mnc.cluster.node import Node
 from mnc.cluster.replica import Instance, Pace
+from mnc.cluster.view import ClusterView
 from mnc.cluster.wire import Stamp, scope
 from mnc.config import Settings
 from mnc.drivers.mongo.connection import MongoConnection
@@ -22,6 +23,8 @@ from mnc.drivers.nats.cluster import NatsTransport
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.sqlite.storage import SqliteStorage
 from mnc.model import Epoch
+from mnc.telemetry.cluster import ClusterTelemetry
+from mnc.telemetry.metrics import Metrics
 
 __all__ = ["Alone", "Assign", "InCluster", "Ownership"]
 
@@ -95,10 +98,13 @@ class Alone:
 class InCluster:
     """One instance of several."""
 
-    def __init__(self, settings: Settings, *, mongo: MongoConnection, http_port: int) -> None:
+    def __init__(
+        self, settings: Settings, *, mongo: MongoConnection, metrics: Metrics, http_port: int
+    ) -> None:
         """Open the disk. Raises ConfigError or ClusterError when it can't be used."""
         path = settings.raft_log_path or Path("mnc-raft") / str(settings.http_port)
         self._storage = SqliteStorage.open(path)
+        self._telemetry = ClusterTelemetry(metrics.registry)
         # A connection of its own: a heartbeat must not wait behind batches of megabytes.
         self._session = NatsSession(settings.nats_servers, name="mnc-cluster", security=settings)
         self._transport = NatsTransport(
@@ -129,6 +135,7 @@ class InCluster:
                 cluster=settings.raft_cluster_name,
                 stream=settings.nats_stream_name,
             ),
+            noted=self._note,
             rng=random.Random(),  # noqa: S311 - election time-outs, no secret
         )
 
@@ -165,3 +172,6 @@ class InCluster:
             "strangers": self._transport.strangers,
             **(view.status() if view else {"node": self._storage.node, "group": None}),
         }
+
+    def _note(self, view: ClusterView | None) -> None:
+        self._telemetry.note(None if view is None else view.figures())

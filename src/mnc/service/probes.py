@@ -14,6 +14,7 @@ from mnc.drivers.nats.stream import JetStream
 from mnc.service.ownership import Ownership
 from mnc.telemetry.lanes import Lanes
 from mnc.telemetry.metrics import Metrics
+from mnc.telemetry.stalls import StallWatch
 
 __all__ = ["ServiceProbes"]
 
@@ -30,6 +31,7 @@ class ServiceProbes:
         stream: JetStream,
         ownership: Ownership,
         lanes: Lanes,
+        stalls: StallWatch,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
@@ -37,6 +39,7 @@ class ServiceProbes:
         self._stream = stream
         self._ownership = ownership
         self._lanes = lanes
+        self._stalls = stalls
         self._metrics = metrics
         self._started_at = time.time()
         self.checks: Mapping[str, Callable[[], Awaitable[None]]] = {
@@ -62,6 +65,7 @@ class ServiceProbes:
             "publishing": _publishing(self._stream.mode),
             "ready": not self.readiness(),
             "cluster": self._ownership.status(),
+            "loop": self._stalls.snapshot(),
             "nats_error": self._session.last_error,
             "collections": [lane.snapshot() for lane in self._lanes.current()],
         }

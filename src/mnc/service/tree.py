@@ -38,6 +38,7 @@ from mnc.supervise.policy import RestartPolicy
 from mnc.supervise.supervisor import Supervisor
 from mnc.telemetry.lanes import Lanes
 from mnc.telemetry.metrics import Metrics
+from mnc.telemetry.stalls import StallWatch
 
 __all__ = ["Running", "run_service"]
 
@@ -87,7 +88,7 @@ async def run_service(
     ownership: Ownership = (
         Alone(settings.mongo_watch_collections)
         if settings.raft_cluster_size == 1
-        else InCluster(settings, mongo=mongo, http_port=http_port)
+        else InCluster(settings, mongo=mongo, metrics=metrics, http_port=http_port)
     )
     supervisor = Supervisor(
         lanes=lanes,
@@ -99,6 +100,7 @@ async def run_service(
         released=ownership.released,
     )
     supervisor.assign(ownership.initial)
+    stalls = StallWatch(metrics.stall_seconds.observe)
     probes = ServiceProbes(
         settings,
         mongo=mongo,
@@ -106,6 +108,7 @@ async def run_service(
         stream=stream,
         ownership=ownership,
         lanes=lanes,
+        stalls=stalls,
         metrics=metrics,
     )
     async with trio.open_nursery() as http:
@@ -118,6 +121,7 @@ async def run_service(
                 if settings.nats_oversize == "objectstore":
                     sweeper = PayloadSweeper(session, stream=settings.nats_stream_name)
                     beside.start_soon(sweeper.run)
+                beside.start_soon(stalls.run)
                 beside.start_soon(ownership.run, supervisor.assign)
                 await _watch(
                     supervisor,

@@ -79,6 +79,7 @@ class VirtualCluster:
                     in_thread=_at_once,
                     transport=self.network.connect(disk.node),
                     register=self.register,
+                    noted=lambda _: None,
                     rng=random.Random(self._rng.random()),
                 )
             )

@@ -21,6 +21,7 @@ _VIEW = ClusterView(
     commit_index=9,
     configuration=Configuration(voters=frozenset({_A, _B}), learners=frozenset({_C})),
     state=ClusterState(
+        generation=1,
         next_epoch=8,
         members={_A: Member(name="mnc-0", incarnation="i"), _C: Member(name="x", incarnation="j")},
         shares={

@@ -9,7 +9,7 @@ from mnc.telemetry.metrics import Metrics
 
 def _value(metrics: Metrics, name: str) -> float | None:
     labels = {"database": "test", "collection": "users"}
-    return metrics._registry.get_sample_value(name, labels)
+    return metrics.registry.get_sample_value(name, labels)
 
 
 def test_a_collection_is_shown_while_it_is_open() -> None:
