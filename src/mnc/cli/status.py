@@ -32,6 +32,7 @@ _EXIT_NOT_READY = 1
 _LIMIT_BYTES = 4 * 1024 * 1024
 """Far more than a status of a thousand collections takes."""
 _CHUNK_BYTES = 64 * 1024
+_REMEDY = "is `mnc serve` running there? --url or HTTP_PORT says where to ask"
 _UNUSED = {"MONGO_URI": "mongodb://127.0.0.1/unused", "MONGO_WATCH_COLLECTIONS": "unused"}
 """What the settings can't be without, although this command doesn't need it."""
 
@@ -113,14 +114,14 @@ def _ask(url: str, timeout_s: float) -> bytes:
             while chunk := answer.read1(_CHUNK_BYTES):
                 data += chunk
                 if len(data) > _LIMIT_BYTES:
-                    raise InstanceError(f"{url} answers without an end")
+                    raise InstanceError(f"{url} answers without an end", remedy=_REMEDY)
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"no whole answer in {timeout_s:g} s")
     except (OSError, HTTPException) as error:
         reason = str(getattr(error, "reason", error)).strip() or type(error).__name__
         raise InstanceError(
             f"{url} can't be asked: {printable(reason)}",
-            remedy="is `mnc serve` running there? --url or HTTP_PORT says where to ask",
+            remedy=_REMEDY,
         ) from error
     return bytes(data)
 
@@ -131,9 +132,8 @@ def _open(url: str, timeout_s: float) -> HTTPResponse:
     try:
         answer: HTTPResponse = opener.open(url, timeout=timeout_s)
     except HTTPError as refusal:
-        if (
-            refusal.code != HTTPStatus.SERVICE_UNAVAILABLE
-        ):  # an instance that isn't ready says so by that
+        # /readyz says by this code that the instance isn't ready.
+        if refusal.code != HTTPStatus.SERVICE_UNAVAILABLE:
             raise
         return refusal  # type: ignore[return-value] # it has the response's methods
     return answer
