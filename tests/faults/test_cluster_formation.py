@@ -13,7 +13,7 @@ from tests.soak import SOAK
 from tests.waiting import wait_until
 
 REPLACED_S = 10
-"""After how long the group takes a spare for a member that is gone."""
+"""After how long the group takes a spare for a member that is gone; a new leader counts anew."""
 
 LOST_S = 15
 """After how long without a leader a group is taken for lost."""
@@ -25,7 +25,7 @@ def wait_for_workers(cluster: Cluster) -> None:
     """Wait until as many instances work as the cluster's size, those that stand by among them."""
     wait_until(
         lambda: len(set(cluster.owners().values())) == SIZE,
-        timeout_s=REPLACED_S + 10,
+        timeout_s=REPLACED_S + 50,
         what="a spare to work",
     )
 
@@ -34,7 +34,7 @@ def wait_for_groups(cluster: Cluster, count: int) -> None:
     """Wait until there have been so many groups."""
     wait_until(
         lambda: len(cluster.groups_entered()) == count,
-        timeout_s=LOST_S + 15,
+        timeout_s=LOST_S + 45,
         what=f"group {count}",
     )
 
