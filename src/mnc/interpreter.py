@@ -2,8 +2,7 @@
 
 The event loop lets go of the interpreter at each system call, and a thread that decodes or encodes
 goes on then. Left to itself, Python asks such a thread to let go after five milliseconds. On a busy
-machine each of a loop's many turns was late by that and more, which made heartbeats late by half a
-second and halved the rate of a drain.
+machine each of a loop's many turns was late by that and more, and heartbeats by half a second.
 """
 
 from __future__ import annotations
