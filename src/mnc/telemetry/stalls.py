@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["NO_STEP", "Stall", "StallWatch"]
 
 _INTERVAL_S = 0.05
-"""A Raft tick by default: what is shorter is nothing to it. Twenty looks a second cost half a per cent
-of a core."""
+"""A Raft tick by default: what is shorter is nothing to it. Twenty looks a second cost half a per
+cent of a core."""
 
 NO_STEP: Final = "no task: a thread kept the interpreter's lock, or the machine was busy"
 
