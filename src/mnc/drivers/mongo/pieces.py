@@ -4,8 +4,8 @@ Theory of operation. bson's C code keeps the interpreter's lock from a document'
 last: for half a second when 16 MB hold a million fields, and for longer on a busy machine. Raft's
 ticks are late by that. So what is large is walked through here, element by element, and only runs
 of elements and small containers are given to bson: between them other threads get their turn.
-The walk takes about a second for a million elements, and nothing worth a word for the usual reply,
-which is smaller than a piece.
+The walk takes about half a second for a million elements, and a usual reply, which is smaller than
+a piece, needs none.
 """
 
 from __future__ import annotations
