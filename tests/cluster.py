@@ -128,9 +128,16 @@ class Cluster:
         return sum(len(run.log("cluster.assigned")) for run in self.runs)
 
     def voters(self) -> AbstractSet[int]:
-        """Return who votes, by their names, as the leader sees it."""
-        members = self.status(self.leader())["members"]
-        return {int(member["name"].removeprefix("mnc-")) for member in members if member["votes"]}
+        """Return those who run and vote, as the leader sees it."""
+        members = self.status(self.leader()).get("members", ())
+        voting = {member["node"] for member in members if member["votes"]}
+        return {number for number in self.instances if self.status(number).get("node") in voting}
+
+    def wait_whole(self) -> None:
+        """Wait until as many vote who run as the size: from then on any one may be lost."""
+        wait_until(
+            lambda: len(self.voters()) == SIZE, timeout_s=_FORMED_S, what="all who run to vote"
+        )
 
     def groups_entered(self) -> Sequence[str]:
         """Return the groups that any process has ever entered, each once."""

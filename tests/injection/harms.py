@@ -166,6 +166,7 @@ def wipe_one(scene: Scene, rng: random.Random) -> None:
     scene.cluster.wipe(number)
     scene.run_for(rng.uniform(0.0, 1.0))
     scene.cluster.start(number)
+    scene.cluster.wait_whole()  # or the next harm might take the majority
 
 
 def kill_all(scene: Scene, rng: random.Random) -> None:
