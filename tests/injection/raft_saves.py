@@ -30,8 +30,10 @@ _VOTERS = tuple(map(NodeId, "abc"))
 def make_saves(storage: Storage, seed: int) -> Iterator[None]:
     """Enter a group, and then store votes, entries and snapshots for ever; yield after each."""
     rng = random.Random(seed)
-    term, snapshot_index, last_index = 0, 0, 0
-    storage.enter(GROUP, bootstrap(frozenset(_VOTERS)))
+    founding = bootstrap(frozenset(_VOTERS))
+    term = founding.hard_state.term
+    snapshot_index = last_index = founding.snapshot.index
+    storage.enter(GROUP, founding)
     while True:
         yield
         term += 1

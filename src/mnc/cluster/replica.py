@@ -43,6 +43,12 @@ from mnc.raft import NodeId, Raft, RaftSettings, Ready, RefusedError, RequestVot
 
 __all__ = ["Instance", "Pace", "Replica"]
 
+_LONGEST_TICK_S = 0.05
+"""How often members that were not heard are asked for; each time costs two small messages."""
+
+_SHORTEST_ELECTION_TICKS = 10
+"""Five heartbeats, four of which may be late or lost."""
+
 _PATIENCE_TURNS = 1
 """Whoever was not heard for so long is probed, a small message that nobody answers. It is shorter
 than a heartbeat: the end of an instance is noticed within one turn, or two."""
@@ -76,9 +82,15 @@ class Pace:
 
     @classmethod
     def of(cls, election_timeout_s: float) -> Pace:
-        """Return the pace at which a silent leader is missed after so many seconds."""
-        raft = RaftSettings(heartbeat_ticks=2, min_election_ticks=10)
-        return cls(tick_s=election_timeout_s / raft.min_election_ticks, raft=raft)
+        """Return the pace at which a silent leader is missed after so many seconds.
+
+        A longer time-out doesn't mean longer ticks, so that ends are noticed as soon as ever.
+        """
+        ticks = max(_SHORTEST_ELECTION_TICKS, round(election_timeout_s / _LONGEST_TICK_S))
+        return cls(
+            tick_s=election_timeout_s / ticks,
+            raft=RaftSettings(heartbeat_ticks=2, min_election_ticks=ticks),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

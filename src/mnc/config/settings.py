@@ -132,9 +132,9 @@ class Settings(NatsSecurity):
     ] = "spread"
     raft_election_timeout_s: Annotated[
         float,
-        Field(ge=0.2, le=30, description="How long an instance may be silent."),
-        Allowed("seconds, from 0.2 to 30; the same on all instances"),
-    ] = 0.5
+        Field(ge=0.2, le=5, description="How long an instance may be silent."),
+        Allowed("seconds, from 0.2 to 5; the same on all instances"),
+    ] = 1.0
     http_host: Annotated[
         str,
         Field(min_length=1, description="The address that the HTTP server listens on."),

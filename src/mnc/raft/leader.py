@@ -82,8 +82,11 @@ class Leadership:
 
     @property
     def has_lost_quorum(self) -> bool:
-        """Whether no majority has answered for an election time-out (dissertation §6.2)."""
-        return self._now - self._quorum_round() >= self._settings.min_election_ticks
+        """Whether no majority has answered for the longest election time-out (dissertation §6.2).
+
+        Before that some follower may still be waiting for it, and the lease ends sooner anyway.
+        """
+        return self._now - self._quorum_round() >= 2 * self._settings.min_election_ticks
 
     @property
     def transfer_has_expired(self) -> bool:
