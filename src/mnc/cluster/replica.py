@@ -23,6 +23,7 @@ from mnc.cluster.membership import Follower, next_change
 from mnc.cluster.messages import ClusterMessage, GroupId, Hello, Probe, Propose
 from mnc.cluster.placement import OnLeader, Spread, place
 from mnc.cluster.ports import InThread, Storage, Transport
+from mnc.cluster.silence import Silence
 from mnc.cluster.state import (
     Command,
     Join,
@@ -155,8 +156,7 @@ class Replica:
         self.led_at = self._started_at
         """When a leader was known last, on trio's clock."""
         self._turn = 0
-        self._heard_turn: dict[NodeId, int] = {}
-        self._gone: set[NodeId] = set()
+        self._silence = Silence(missed_after=shortest)
         self._leader: NodeId | None = None
         self._last_leader: NodeId | None = None
         self._greetings: dict[NodeId, _Greeting] = {}
@@ -273,15 +273,14 @@ class Replica:
                 is_of_now = message.term == self._raft.soft_state.term
                 if is_of_now and not isinstance(message, RequestVote):
                     # Everything else may come from one that hears nothing.
-                    self._heard_turn[message.sender] = self._turn
-                    self._gone.discard(message.sender)
+                    self._silence.hear(message.sender, self._turn)
         self._wake()
 
     def miss(self, node: NodeId) -> None:
         """Hear from the broker that a node's process is gone."""
         self._catch_up()
-        if node in self._raft.configuration.members and node not in self._gone:
-            self._gone.add(node)
+        if node in self._raft.configuration.members and node not in self._silence.gone:
+            self._silence.miss(node)
             # Who has left was expected to go.
             log = self._log.warning if node in self.state.members else self._log.info
             log("cluster.member_gone", node=node, name=self._name_of(node))
@@ -309,8 +308,8 @@ class Replica:
         needed = members if leader == self.node else members & {leader}
         return [
             Probe(sender=self.node, receiver=node)
-            for node in sorted(needed - self._gone)
-            if self._silent_turns(node) >= _PATIENCE_TURNS
+            for node in sorted(needed - self._silence.gone)
+            if self._silence.turns(node, self._turn) >= _PATIENCE_TURNS
         ]
 
     def _catch_up(self) -> None:
@@ -428,7 +427,7 @@ class Replica:
             node=self.node,
             followers={
                 node: Follower(
-                    silent_s=self._silent_turns(node) * self._pace.tick_s,
+                    silent_s=self._silence.turns_in_all(node, self._turn) * self._pace.tick_s,
                     is_caught_up=follower.match_index >= raft.commit_index,
                 )
                 for node, follower in raft.followers.items()
@@ -468,12 +467,7 @@ class Replica:
     def _answers(self, node: NodeId) -> bool:
         if node == self.node:
             return True
-        return self._silent_turns(node) < self._pace.raft.min_election_ticks
-
-    def _silent_turns(self, node: NodeId) -> int:
-        """Return for how many turns a node has not been heard; many if its process is gone."""
-        turns = self._turn - self._heard_turn.get(node, self._turn)
-        return max(turns, self._pace.raft.min_election_ticks) if node in self._gone else turns
+        return self._silence.turns(node, self._turn) < self._pace.raft.min_election_ticks
 
     def _note_leader(self) -> None:
         """Begin to count silence when this instance is elected.
@@ -493,10 +487,11 @@ class Replica:
                 name=self._name_of(leader),
                 term=self._raft.soft_state.term,
             )
+        members = self._raft.configuration.members
+        if self._leader == self.node:
+            self._silence.cease_to_lead(members - {self.node}, self._turn)
         if leader == self.node:
-            for node in self._raft.configuration.members - {self._last_leader}:
-                self._heard_turn[node] = self._turn
-                self._gone.discard(node)
+            self._silence.begin_to_lead(members - {self._last_leader}, self._turn)
         self._last_leader, self._leader = leader or self._last_leader, leader
 
     def _name_of(self, node: NodeId) -> str | None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 import pytest
 import trio
 from tests.fakes.virtual_time import run_in_virtual_time, virtual_time
 from tests.stage.cluster.virtual_cluster import COLLECTIONS, VirtualCluster
+
+from mnc.cluster.membership import GIVEN_UP_AFTER_S
+from mnc.raft import NodeId
 
 SEEDS = range(4)
 
@@ -215,6 +220,43 @@ def test_a_spare_takes_the_place_of_an_instance_that_stays_away(seed: int) -> No
                     ),
                     timeout_s=30,
                 )
+            nursery.cancel_scope.cancel()
+
+    run_in_virtual_time(run)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_spare_is_taken_however_often_the_leader_changes(seed: int) -> None:
+    """With a voter less every hiccup costs the leader its role; the replacement comes all the same.
+
+    No leader lasts as long here as it takes to give a member up.
+    """
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            cluster = VirtualCluster(nursery, seed=seed)
+            cluster.start(0, 1, 2, 3)
+            await cluster.wait_working()
+            await trio.sleep(5)
+            (first, *_rest) = [number for number in cluster.processes if cluster.owned(number)]
+            gone = cluster.disk(first).node
+            cluster.crash(first)
+
+            def voters() -> AbstractSet[NodeId]:
+                view = cluster.processes[cluster.leader()].node.view
+                assert view is not None
+                return view.configuration.voters
+
+            for _ in range(10):
+                await trio.sleep(GIVEN_UP_AFTER_S * 0.6)
+                await cluster.wait_for(lambda: cluster.leader() >= 0, timeout_s=10)
+                if gone not in voters():
+                    break
+                cluster.network.isolate(cluster.disk(cluster.leader()).node)
+                await trio.sleep(3)
+                cluster.network.heal()
+            assert gone not in voters()
+            assert len(voters()) == 3
             nursery.cancel_scope.cancel()
 
     run_in_virtual_time(run)
