@@ -154,3 +154,25 @@ async def test_batches_need_no_place_for_dead_letters(unchangeable: JetStreamHar
         await unchangeable.port.publish(replace(poison, events=(poisoned,)))
     assert subjects.dead_letters in caught.value.remedy
     assert await unchangeable.stored() == []
+
+
+async def test_a_chain_does_not_go_on_behind_a_marker_that_took_over(
+    unchangeable: JetStreamHarness, connect: Connect
+) -> None:
+    """A marker that names an event of the chain, whose outcome is in doubt, ends the chain.
+
+    Batches are fenced by the marker alone: what a chain put behind it, they would store again.
+    """
+    await unchangeable.port.ensure()
+    fence = await unchangeable.port.publish(batch_of(unchangeable, 1, 2))
+    await unchangeable.port.publish(batch_of(unchangeable, 3, fence=fence))
+    await _allow_batches(unchangeable)
+    other = await connect(unchangeable.port_url, unchangeable.name)
+    await other.ensure()
+    marker = await other.read_position(marker_of(unchangeable))
+    assert marker == reached_at(3, 4)
+    with pytest.raises(FenceLostError):
+        await unchangeable.port.read_marker(marker_of(unchangeable))
+    with pytest.raises(FenceLostError):
+        await unchangeable.port.publish(batch_of(unchangeable, 4, fence=4))
+    assert await numbers_of(unchangeable) == [1, 2, 3]

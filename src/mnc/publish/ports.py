@@ -55,7 +55,8 @@ class StreamPort(Protocol):
 
         None when there is no such message. It is read from the stream's leader.
 
-        Raises SinkUnavailableError, StreamMissingError, SinkRefusedError.
+        Raises SinkUnavailableError, StreamMissingError, SinkRefusedError; FenceLostError when it
+        shows that another writer publishes the collection in another way.
         """
         ...
 

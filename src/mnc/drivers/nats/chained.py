@@ -7,6 +7,9 @@ id of its predecessor, and is stored only directly behind it. So whoever writes 
 however long we sleep, an event is stored only behind the one that precedes it: what a window
 leaves is a beginning of it, in order. Only the last message asks for an answer.
 
+Nobody puts a marker behind a chain but who takes over to publish in batches, and batches are fenced
+by the marker alone. So a chain ends there, whatever event the marker names.
+
 An answer moves what is known. After anything else everything is forgotten, and looked up again. A
 message id alone would not do for the first of a window: a server that restarts remembers it no
 longer than the duplicate window.
@@ -54,14 +57,25 @@ class ChainedWriter:
         self._tail: StreamSeq | None = None
         self._lasts: dict[str, StreamSeq] = {}
         """The sequence of each collection's last event or marker, by the marker's subject."""
+        self._markers: dict[str, StreamSeq] = {}
+        """The sequence of each collection's marker when it was acquired; 0 for none."""
 
     async def read_marker(self, marker_subject: str) -> Checkpoint | None:
-        """Return what the collection's last message says; see `StreamPort.read_marker`."""
-        return (await last_positions(self._api, marker_subject)).latest
+        """Return what the collection's last message says; see `StreamPort.read_marker`.
+
+        Raises FenceLostError when a marker is there that was not when the collection was acquired.
+        """
+        last = await last_positions(self._api, marker_subject)
+        seq = _seq_of(last.marker)
+        if seq > self._markers.setdefault(marker_subject, seq):
+            raise FenceLostError("another writer publishes the collection in batches now")
+        return last.latest
 
     async def read_position(self, marker_subject: str) -> Checkpoint | None:
-        """Return the same as `read_marker`: the last message is position and fence."""
-        return await self.read_marker(marker_subject)
+        """Return what the collection's last message says: it is position and fence."""
+        last = await last_positions(self._api, marker_subject)
+        self._markers[marker_subject] = _seq_of(last.marker)
+        return last.latest
 
     async def publish(self, batch: Batch) -> StreamSeq:
         """Store a batch, window after window; see `StreamPort.publish`.
@@ -115,8 +129,7 @@ class ChainedWriter:
         while self._tail is None or marker_subject not in self._lasts:
             if self._tail is None:
                 self._tail = await self._api.last_seq()
-            last = await self.read_marker(marker_subject)
-            seq = _FIRST if last is None else last.stream_seq
+            seq = _seq_of(await self.read_marker(marker_subject))
             if seq > self._tail:  # stored between the two looks
                 self._lasts, self._tail = {}, None
             else:
@@ -136,3 +149,7 @@ class ChainedWriter:
             await client.publish(event.subject, event.payload, headers=headers_of(event, place))
             place = {**stream, "Nats-Expected-Last-Msg-Id": event.message_id}
         return await self._api.request(client, last.subject, last.payload, headers_of(last, place))
+
+
+def _seq_of(position: Checkpoint | None) -> StreamSeq:
+    return _FIRST if position is None else position.stream_seq
