@@ -8,12 +8,14 @@ batch belongs to its id, not to its connection, so every attempt gets a new one.
 
 from __future__ import annotations
 
+import asyncio
+
 from nats.aio.client import Client
 from nats.nuid import NUID
 
 from mnc.drivers.nats.positions import encode_position, last_marker, last_positions
 from mnc.drivers.nats.replies import raise_error
-from mnc.drivers.nats.sending import give_way, headers_of
+from mnc.drivers.nats.sending import headers_of, is_turn_over
 from mnc.drivers.nats.stream_api import StreamApi
 from mnc.errors import FenceLostError, OutcomeUnknownError, SinkUnavailableError
 from mnc.model import Checkpoint, StreamSeq
@@ -100,7 +102,8 @@ class AtomicWriter:
             "Nats-Expected-Last-Subject-Sequence-Subject": batch.marker_subject,
         }
         for number, event in enumerate(batch.events, start=1):
-            await give_way(number)
+            if is_turn_over(number):
+                await asyncio.sleep(0)
             place = {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
             headers = headers_of(event, place | fence if number == 1 else place)
             await client.publish(event.subject, event.payload, headers=headers)

@@ -17,6 +17,7 @@ longer than the duplicate window.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import trio
@@ -24,7 +25,7 @@ from nats.aio.client import Client
 
 from mnc.drivers.nats.positions import last_positions
 from mnc.drivers.nats.replies import raise_error
-from mnc.drivers.nats.sending import give_way, headers_of
+from mnc.drivers.nats.sending import headers_of, is_turn_over
 from mnc.drivers.nats.stream_api import StreamApi
 from mnc.errors import (
     DuplicateInBatchError,
@@ -145,7 +146,8 @@ class ChainedWriter:
         place = {**stream, "Nats-Expected-Last-Sequence": str(tail)}
         *others, last = events
         for number, event in enumerate(others, start=1):
-            await give_way(number)
+            if is_turn_over(number):
+                await asyncio.sleep(0)
             await client.publish(event.subject, event.payload, headers=headers_of(event, place))
             place = {**stream, "Nats-Expected-Last-Msg-Id": event.message_id}
         return await self._api.request(client, last.subject, last.payload, headers_of(last, place))

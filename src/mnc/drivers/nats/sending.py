@@ -1,13 +1,12 @@
-"""An event as a message: its headers, and how many go out at once."""
+"""An event as a message: its headers, and how many go out at once. Pure."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 from mnc.model import EncodedEvent
 
-__all__ = ["give_way", "headers_of"]
+__all__ = ["headers_of", "is_turn_over"]
 
 _MESSAGES_A_TURN = 64
 """Messages that are written before others have a turn: half a millisecond of work. A whole batch
@@ -19,7 +18,6 @@ def headers_of(event: EncodedEvent, place: Mapping[str, str]) -> dict[str, str]:
     return {**place, "Nats-Msg-Id": event.message_id, **dict(event.headers)}
 
 
-async def give_way(number: int) -> None:
-    """Let other tasks go on, now and then, before message `number` of a row."""
-    if number % _MESSAGES_A_TURN == 0:
-        await asyncio.sleep(0)
+def is_turn_over(number: int) -> bool:
+    """Say whether others should have a turn before message `number` of a row."""
+    return number % _MESSAGES_A_TURN == 0
