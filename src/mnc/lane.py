@@ -11,8 +11,6 @@ as a whole; its successor acquires again.
 
 from __future__ import annotations
 
-from contextlib import suppress
-from functools import partial
 from typing import Protocol
 
 import trio
@@ -23,7 +21,7 @@ from mnc.checkpoint.keeper import CheckpointKeeper, CheckpointObserver
 from mnc.checkpoint.ports import CheckpointStore
 from mnc.checkpoint.position import resume_from
 from mnc.errors import CheckpointError, FenceLostError, MncError, NotOwnerError
-from mnc.model import Checkpoint, Epoch, Namespace, Position, StreamSeq
+from mnc.model import SINGLE_INSTANCE, Checkpoint, Epoch, Namespace, Position, StreamSeq
 from mnc.publish.ports import Batch, StreamPort
 from mnc.publish.publisher import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Publisher
 
@@ -39,8 +37,6 @@ _LAST_CHECKPOINT_S = 2.0
 """How long a lane that ends may take to write its checkpoint."""
 
 _NO_MARKER = StreamSeq(0)
-
-_SINGLE = Epoch(0)
 
 _FIRST_LOOK_S = 1.0
 """When a new lane is first seen to have nothing left to store: earlier trouble is over then."""
@@ -69,57 +65,41 @@ async def acquire(
 
     Cancellation: a first checkpoint and a marker with `epoch` may have been stored.
     """
-    attempt = partial(
-        _acquire,
-        namespace,
-        marker_subject=marker_subject,
-        source=source,
-        stream=stream,
-        store=store,
-        epoch=epoch,
-    )
-    for _ in range(_ACQUIRING_ATTEMPTS - 1):
-        with suppress(FenceLostError):
-            return await attempt()
-    return await attempt()
-
-
-async def _acquire(
-    namespace: Namespace,
-    *,
-    marker_subject: str,
-    source: ChangeSource,
-    stream: StreamPort,
-    store: CheckpointStore,
-    epoch: Epoch,
-) -> Checkpoint:
-    """Try to acquire once; raises FenceLostError when another writer is faster."""
-    # The marker BEFORE the document: a document written in between then names a fence that the
-    # marker read here doesn't have, and is rightly ignored.
-    marker = await stream.read_position(marker_subject)
-    stored = await store.load(namespace)
-    reached = resume_from(marker, stored)
-    if reached is None:
-        now = Position(token=await source.current_token(), epoch=epoch)
-        reached = await store.create(namespace, Checkpoint(position=now, stream_seq=_NO_MARKER))
-    found_epoch = reached.position.epoch
-    if epoch != _SINGLE and found_epoch > epoch:
-        raise NotOwnerError(
-            f"epoch {found_epoch} has another owner, and this instance was appointed for {epoch}",
-            found_epoch=found_epoch,
+    attempt = 0
+    while True:
+        attempt += 1
+        # The marker BEFORE the document: a document written in between then names a fence that the
+        # marker read here doesn't have, and is rightly ignored.
+        marker = await stream.read_position(marker_subject)
+        stored = await store.load(namespace)
+        reached = resume_from(marker, stored)
+        if reached is None:
+            now = Position(token=await source.current_token(), epoch=epoch)
+            reached = await store.create(namespace, Checkpoint(position=now, stream_seq=_NO_MARKER))
+        found_epoch = reached.position.epoch
+        if epoch != SINGLE_INSTANCE and found_epoch > epoch:
+            raise NotOwnerError(
+                f"epoch {found_epoch} has another owner; this instance was appointed for {epoch}",
+                found_epoch=found_epoch,
+            )
+        if marker is not None and found_epoch == epoch:
+            return reached
+        # Whoever drops the database takes the token documents along: the position stands in the
+        # stream from the start. And an earlier owner that still writes loses its fence BEFORE
+        # anything is read for this one.
+        first = Batch(
+            events=(),
+            marker_subject=marker_subject,
+            position=Position(token=reached.position.token, epoch=epoch),
+            expected_seq=_NO_MARKER if marker is None else marker.stream_seq,
         )
-    if marker is not None and found_epoch == epoch:
-        return reached
-    # Whoever drops the database takes the token documents along: the position stands in the stream
-    # from the start. And an earlier owner that still writes loses its fence BEFORE anything is read
-    # for this one.
-    first = Batch(
-        events=(),
-        marker_subject=marker_subject,
-        position=Position(token=reached.position.token, epoch=epoch),
-        expected_seq=_NO_MARKER if marker is None else marker.stream_seq,
-    )
-    return Checkpoint(position=first.position, stream_seq=await stream.publish(first))
+        try:
+            stream_seq = await stream.publish(first)
+        except FenceLostError:
+            if attempt == _ACQUIRING_ATTEMPTS:
+                raise
+        else:
+            return Checkpoint(position=first.position, stream_seq=stream_seq)
 
 
 class LaneObserver(CheckpointObserver, Protocol):

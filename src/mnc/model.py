@@ -12,6 +12,7 @@ from mnc.errors import MncError
 
 __all__ = [
     "EVENT_OVERHEAD_BYTES",
+    "SINGLE_INSTANCE",
     "TOKEN_LIMIT",
     "Checkpoint",
     "ClusterTime",
@@ -28,7 +29,10 @@ StreamSeq = NewType("StreamSeq", int)
 """A message's sequence in its JetStream stream; 0 means "no message yet"."""
 
 Epoch = NewType("Epoch", int)
-"""The generation of an assignment of collections to instances; 0 for a single instance."""
+"""Which of a collection's owners, each appointed later than the one before."""
+
+SINGLE_INSTANCE: Final = Epoch(0)
+"""The epoch of an instance that owns every collection for ever, without a cluster."""
 
 Operation = Literal["insert", "update", "replace", "delete"]
 """The operations of a change event that are published; the names are MongoDB's."""
@@ -107,7 +111,7 @@ class Position:
     """How far a collection's events are stored: every event up to and including `token`."""
 
     token: ResumeToken
-    epoch: Epoch = Epoch(0)
+    epoch: Epoch = SINGLE_INSTANCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

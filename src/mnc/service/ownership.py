@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 from uuid import uuid4
 
 import trio
@@ -22,7 +22,7 @@ from mnc.drivers.mongo.founding import MongoFoundingRegister
 from mnc.drivers.nats.cluster import NatsTransport
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.sqlite.storage import SqliteStorage
-from mnc.model import Epoch
+from mnc.model import SINGLE_INSTANCE, Epoch
 from mnc.telemetry.cluster import ClusterTelemetry
 from mnc.telemetry.metrics import Metrics
 
@@ -30,9 +30,6 @@ __all__ = ["Alone", "Assign", "InCluster", "Ownership"]
 
 Assign = Callable[[Mapping[str, Epoch]], None]
 """Work on these collections from now on, and on no others."""
-
-_SINGLE: Final = Epoch(0)
-"""A single instance owns every collection for ever."""
 
 
 class Ownership(Protocol):
@@ -72,7 +69,7 @@ class Alone:
     """A single instance, which owns everything."""
 
     def __init__(self, collections: Sequence[str]) -> None:
-        self.initial: Mapping[str, Epoch] = dict.fromkeys(collections, _SINGLE)
+        self.initial: Mapping[str, Epoch] = dict.fromkeys(collections, SINGLE_INSTANCE)
 
     async def run(self, _: Assign, /) -> None:
         """See `Ownership.run`: nothing ever changes."""
