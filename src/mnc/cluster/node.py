@@ -7,6 +7,7 @@ instance takes in its group. What it should work on is reported whenever that ch
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -153,9 +154,9 @@ class Node:
 
     async def _enter(self, founding: Founding) -> None:
         is_founder = self._storage.node in founding.voters
-        self._log.info("cluster.entered", group=founding.group, generation=founding.generation)
         persisted = bootstrap(founding.voters, founding.state) if is_founder else Persisted()
         await self._in_thread(lambda: self._storage.enter(founding.group, persisted))
+        self._log.info("cluster.entered", group=founding.group, generation=founding.generation)
 
     async def _take_part(self, group: GroupId) -> Founding:
         """Take part in `group` until another is there to enter, and return that one's founding."""
@@ -184,9 +185,10 @@ class Node:
 
     def _note_change(self) -> None:
         view = self.view
-        if view != self._view:
-            self._view = view
-            self._noted(view)
+        if view == self._view:
+            return
+        self._view = view
+        self._noted(view)
         owned = self._replica.owned if self._replica else {}
         if owned != self._owned:
             self._owned = owned
@@ -223,7 +225,7 @@ class Node:
 
     async def _find_group(self) -> Founding:
         """Return the founding of the next group to enter, once there is one."""
-        read_at = -_REREAD_S
+        read_at = -math.inf
         while True:
             is_searching = self._is_searching()
             if is_searching:
@@ -231,7 +233,7 @@ class Node:
             # Answers come before the next look, those of a group that the register has lost too.
             with trio.move_on_after(_HELLO_S * self._rng.uniform(0.8, 1.2)):
                 await self._newcomer.wait()
-                read_at = -_REREAD_S
+                read_at = -math.inf
             self._newcomer = trio.Event()
             if is_searching or trio.current_time() - read_at >= _REREAD_S:
                 read_at = trio.current_time()

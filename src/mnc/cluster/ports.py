@@ -17,7 +17,6 @@ from mnc.raft import NodeId, Persisted, Ready, Snapshot
 
 __all__ = [
     "Arrival",
-    "Founding",
     "FoundingRegister",
     "Heard",
     "InThread",

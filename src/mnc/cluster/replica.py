@@ -151,9 +151,8 @@ class Replica:
         data = persisted.snapshot.data
         self.state = decode_state(data) if data else initial_state(0, first_epoch=0)
         self._applied_term = persisted.snapshot.term
-        self._started_at = trio.current_time()
-        self._ticked_at = self._started_at
-        self.led_at = self._started_at
+        self._ticked_at = trio.current_time()
+        self.led_at = self._ticked_at
         """When a leader was known last, on trio's clock."""
         self._turn = 0
         self._silence = Silence(missed_after=shortest)

@@ -61,8 +61,8 @@ async def run_service(
     """Run the connector until `shutdown` is set, then drain it and return.
 
     Raises ConfigError when the HTTP port can't be bound, or a client or the disk refuses its
-    setting; ClusterError when the state on the disk can't be trusted. Servers
-    that can't be reached are waited for; `/readyz` says so meanwhile.
+    setting; ClusterError when the state on the disk can't be trusted. Servers that can't be reached
+    are waited for; `/readyz` says so meanwhile.
 
     Cancellation: everything is dropped where it is; the next start goes on from the markers.
     """
