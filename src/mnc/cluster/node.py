@@ -11,7 +11,6 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
 from typing import assert_never
 from uuid import uuid4
 
@@ -21,9 +20,8 @@ import trio
 from mnc.cluster.formation import MEETING_S, Enter, Found, Founding, Sighting, Wait, decide
 from mnc.cluster.messages import GroupId, Hello
 from mnc.cluster.ports import FoundingRegister, Heard, InThread, Storage, Transport, Unreachable
-from mnc.cluster.replica import Instance, Pace, Replica
+from mnc.cluster.replica import Instance, Replica
 from mnc.cluster.view import ClusterView
-from mnc.config import AssignmentPolicy
 from mnc.errors import CheckpointError
 from mnc.model import Epoch
 from mnc.raft import NodeId, Persisted, bootstrap
@@ -54,10 +52,6 @@ class Node:
         self,
         *,
         instance: Instance,
-        size: int,
-        collections: AbstractSet[str],
-        assignment: AssignmentPolicy,
-        pace: Pace,
         storage: Storage,
         in_thread: InThread,
         transport: Transport,
@@ -67,10 +61,6 @@ class Node:
     ) -> None:
         """Prepare. `noted` hears of every change of what this instance knows of its group."""
         self._instance = instance
-        self._size = size
-        self._collections = collections
-        self._assignment = assignment
-        self._pace = pace
         self._storage = storage
         self._in_thread = in_thread
         self._transport = transport
@@ -100,7 +90,9 @@ class Node:
             if self._register_error is not None:
                 return f"the cluster's founding can't be read: {self._register_error}"
             met = 1 + len(self._recent_sightings())
-            return f"the cluster isn't formed yet: {met} of {self._size} instances have met"
+            return (
+                f"the cluster isn't formed yet: {met} of {self._instance.size} instances have met"
+            )
         if self._replica.view.soft_state.leader is None:
             since_s = trio.current_time() - self._replica.led_at
             return f"the cluster has had no leader for {since_s:.0f} s: a majority has to run"
@@ -164,10 +156,6 @@ class Node:
             self._replica = replica = Replica(
                 instance=self._instance,
                 group=group,
-                size=self._size,
-                collections=self._collections,
-                assignment=self._assignment,
-                pace=self._pace,
                 storage=self._storage,
                 in_thread=self._in_thread,
                 transport=self._transport,
@@ -262,7 +250,7 @@ class Node:
                 sightings=self._recent_sightings(),
                 founding=founding,
                 state=None if self._replica is None else self._replica.state,
-                size=self._size,
+                size=self._instance.size,
                 new_group=GroupId(uuid4().hex),
                 now_ms=round(time.time() * 1000),
             )

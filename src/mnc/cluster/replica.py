@@ -65,16 +65,6 @@ _COMPACT_AFTER = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
-    """This process, as the other members know it."""
-
-    name: str
-    """What a person calls it."""
-    incarnation: str
-    """A name of this process's own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """How fast a group beats."""
 
@@ -92,6 +82,22 @@ class Pace:
             tick_s=election_timeout_s / ticks,
             raft=RaftSettings(heartbeat_ticks=2, min_election_ticks=ticks),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """This process, and what it was told of its cluster: the same in every group."""
+
+    name: str
+    """What a person calls it."""
+    incarnation: str
+    """A name of this process's own."""
+    size: int
+    """How many members vote."""
+    collections: AbstractSet[str]
+    """What is shared out while this instance leads."""
+    assignment: AssignmentPolicy
+    pace: Pace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +120,6 @@ class Replica:
         *,
         instance: Instance,
         group: GroupId,
-        size: int,
-        collections: AbstractSet[str],
-        assignment: AssignmentPolicy,
-        pace: Pace,
         storage: Storage,
         in_thread: InThread,
         transport: Transport,
@@ -131,10 +133,7 @@ class Replica:
         self.group = group
         self.node = storage.node
         self._instance = instance
-        self._size = size
-        self._collections = collections
-        self._assignment = assignment
-        self._pace = pace
+        self._pace = pace = instance.pace
         self._storage = storage
         self._in_thread = in_thread
         self._transport = transport
@@ -422,7 +421,7 @@ class Replica:
         }
         change = next_change(
             raft.configuration,
-            size=self._size,
+            size=self._instance.size,
             node=self.node,
             followers={
                 node: Follower(
@@ -450,9 +449,9 @@ class Replica:
             return  # proposed already; in this term it will be committed, or passed over
         assign = place(
             self.state,
-            collections=self._collections,
+            collections=self._instance.collections,
             live={node for node in self._raft.configuration.voters if self._answers(node)},
-            policy=Spread() if self._assignment == "spread" else OnLeader(self.node),
+            policy=Spread() if self._instance.assignment == "spread" else OnLeader(self.node),
         )
         if assign is None:
             return

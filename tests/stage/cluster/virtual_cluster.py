@@ -69,12 +69,13 @@ class VirtualCluster:
             process = _Process(
                 Node(
                     instance=Instance(
-                        name=f"mnc-{number}", incarnation=f"{self._rng.getrandbits(64):x}"
+                        name=f"mnc-{number}",
+                        incarnation=f"{self._rng.getrandbits(64):x}",
+                        size=self.size,
+                        collections=COLLECTIONS,
+                        assignment=self._assignment,
+                        pace=Pace.of(0.5),
                     ),
-                    size=self.size,
-                    collections=COLLECTIONS,
-                    assignment=self._assignment,
-                    pace=Pace.of(0.5),
                     storage=FakeStorage(disk),
                     in_thread=_at_once,
                     transport=self.network.connect(disk.node),
