@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 import pytest
 import trio
 from tests.fakes.virtual_time import run_in_virtual_time, virtual_time
-from tests.stage.cluster.virtual_cluster import COLLECTIONS, VirtualCluster
+from tests.stage.cluster.virtual_cluster import COLLECTIONS, VirtualCluster, working_cluster
 
 from mnc.cluster.membership import GIVEN_UP_AFTER_S
 from mnc.raft import NodeId
@@ -27,10 +27,7 @@ def test_one_group_forms_and_the_work_is_spread(seed: int, instances: int) -> No
     """However many instances start, as many as the cluster's size work, each on its share."""
 
     async def run() -> None:
-        async with trio.open_nursery() as nursery:
-            cluster = VirtualCluster(nursery, seed=seed)
-            cluster.start(*range(instances))
-            await cluster.wait_working()
+        async with working_cluster(seed=seed, instances=instances) as cluster:
             await cluster.wait_for(
                 lambda: (
                     sorted(len(cluster.owned(number)) for number in range(instances))
@@ -39,7 +36,6 @@ def test_one_group_forms_and_the_work_is_spread(seed: int, instances: int) -> No
                 timeout_s=5,
             )
             assert len(cluster.register.foundings) == 1
-            nursery.cancel_scope.cancel()
 
     run_in_virtual_time(run)
 
@@ -49,10 +45,7 @@ def test_the_others_take_over_from_a_crashed_instance(seed: int) -> None:
     """A second after the crash of any instance the others own all, by the broker's word."""
 
     async def run() -> None:
-        async with trio.open_nursery() as nursery:
-            cluster = VirtualCluster(nursery, seed=seed)
-            cluster.start(0, 1, 2)
-            await cluster.wait_working()
+        async with working_cluster(seed=seed) as cluster:
             await cluster.wait_for(lambda: cluster.leader() >= 0, timeout_s=5)
             await trio.sleep(3)
             cluster.crash(seed % 3)
@@ -61,7 +54,6 @@ def test_the_others_take_over_from_a_crashed_instance(seed: int) -> None:
             await cluster.wait_for(
                 lambda: cluster.is_working() and len(cluster.owned(seed % 3)) >= 2, timeout_s=5
             )
-            nursery.cancel_scope.cancel()
 
     run_in_virtual_time(run)
 
@@ -74,16 +66,12 @@ def test_an_end_is_noticed_by_the_brokers_word_and_not_by_silence(
     """A follower's collections have their next owners in one tick, a leader's in two."""
 
     async def run() -> None:
-        async with trio.open_nursery() as nursery:
-            cluster = VirtualCluster(nursery, seed=seed)
-            cluster.start(0, 1, 2)
-            await cluster.wait_working()
+        async with working_cluster(seed=seed) as cluster:
             await cluster.wait_for(lambda: cluster.leader() >= 0, timeout_s=5)
             await trio.sleep(3 + seed * TICK_S / len(SEEDS))
             leader = cluster.leader()
             cluster.crash(leader if leads else (leader + 1) % 3)
             assert await cluster.wait_working() < within_s + MOMENT_S
-            nursery.cancel_scope.cancel()
 
     run_in_virtual_time(run)
 
@@ -93,12 +81,9 @@ def test_a_clean_stop_hands_over_without_waiting(seed: int) -> None:
     """Whoever ends by SIGTERM has its collections with the others within 0.3 s."""
 
     async def run() -> None:
-        async with trio.open_nursery() as nursery:
-            cluster = VirtualCluster(nursery, seed=seed)
-            cluster.start(0, 1, 2)
-            await cluster.wait_working()
+        async with working_cluster(seed=seed) as cluster:
             await trio.sleep(3)
-            nursery.start_soon(cluster.stop, seed % 3)
+            cluster.nursery.start_soon(cluster.stop, seed % 3)
             owned = set(cluster.owned(seed % 3))
             others = [cluster.processes[number] for number in range(3) if number != seed % 3]
             taken_s = await cluster.wait_for(
@@ -106,7 +91,6 @@ def test_a_clean_stop_hands_over_without_waiting(seed: int) -> None:
             )
             assert taken_s < 0.3
             await cluster.wait_for(lambda: cluster.leader() >= 0, timeout_s=1)
-            nursery.cancel_scope.cancel()
 
     run_in_virtual_time(run)
 
@@ -116,10 +100,7 @@ def test_a_cut_off_instance_is_replaced_and_comes_back(seed: int) -> None:
     """Nobody says that an instance is gone which is frozen or cut off; its silence does."""
 
     async def run() -> None:
-        async with trio.open_nursery() as nursery:
-            cluster = VirtualCluster(nursery, seed=seed)
-            cluster.start(0, 1, 2)
-            await cluster.wait_working()
+        async with working_cluster(seed=seed) as cluster:
             await trio.sleep(3)
             cut_off = seed % 3
             cluster.network.isolate(cluster.disk(cut_off).node)
@@ -133,7 +114,6 @@ def test_a_cut_off_instance_is_replaced_and_comes_back(seed: int) -> None:
             await cluster.wait_for(
                 lambda: cluster.is_working() and len(cluster.owned(cut_off)) >= 2, timeout_s=5
             )
-            nursery.cancel_scope.cancel()
 
     run_in_virtual_time(run)
 
@@ -143,10 +123,7 @@ def test_a_deaf_instance_has_no_work_whatever_it_says(seed: int) -> None:
     """Who says something and hears nothing is as good as gone, and isn't given work in between."""
 
     async def run() -> None:
-        async with trio.open_nursery() as nursery:
-            cluster = VirtualCluster(nursery, seed=seed)
-            cluster.start(0, 1, 2)
-            await cluster.wait_working()
+        async with working_cluster(seed=seed) as cluster:
             await trio.sleep(3)
             deaf = seed % 3
             cluster.network.deafen(cluster.disk(deaf).node)
@@ -162,7 +139,6 @@ def test_a_deaf_instance_has_no_work_whatever_it_says(seed: int) -> None:
             await cluster.wait_for(
                 lambda: cluster.is_working() and len(cluster.owned(deaf)) >= 2, timeout_s=5
             )
-            nursery.cancel_scope.cancel()
 
     run_in_virtual_time(run)
 
@@ -172,10 +148,7 @@ def test_an_instance_with_an_empty_disk_takes_its_old_place(seed: int) -> None:
     """A pod that lost its disk comes back as another node, and the old node leaves the group."""
 
     async def run() -> None:
-        async with trio.open_nursery() as nursery:
-            cluster = VirtualCluster(nursery, seed=seed)
-            cluster.start(0, 1, 2)
-            await cluster.wait_working()
+        async with working_cluster(seed=seed) as cluster:
             lost = seed % 3
             old = cluster.disk(lost).node
             cluster.crash(lost)
@@ -194,7 +167,6 @@ def test_an_instance_with_an_empty_disk_takes_its_old_place(seed: int) -> None:
             await cluster.wait_for(is_replaced, timeout_s=10)
             assert old != cluster.disk(lost).node
             assert len(cluster.register.foundings) == 1
-            nursery.cancel_scope.cancel()
 
     run_in_virtual_time(run)
 
@@ -204,10 +176,7 @@ def test_a_spare_takes_the_place_of_an_instance_that_stays_away(seed: int) -> No
     """With more instances than the cluster's size the loss of one after the other is harmless."""
 
     async def run() -> None:
-        async with trio.open_nursery() as nursery:
-            cluster = VirtualCluster(nursery, seed=seed)
-            cluster.start(0, 1, 2, 3, 4)
-            await cluster.wait_working()
+        async with working_cluster(seed=seed, instances=5) as cluster:
             await trio.sleep(5)
             for _ in range(2):
                 (first, *_rest) = [number for number in cluster.processes if cluster.owned(number)]
@@ -220,7 +189,6 @@ def test_a_spare_takes_the_place_of_an_instance_that_stays_away(seed: int) -> No
                     ),
                     timeout_s=30,
                 )
-            nursery.cancel_scope.cancel()
 
     run_in_virtual_time(run)
 
@@ -233,10 +201,7 @@ def test_a_spare_is_taken_however_often_the_leader_changes(seed: int) -> None:
     """
 
     async def run() -> None:
-        async with trio.open_nursery() as nursery:
-            cluster = VirtualCluster(nursery, seed=seed)
-            cluster.start(0, 1, 2, 3)
-            await cluster.wait_working()
+        async with working_cluster(seed=seed, instances=4) as cluster:
             await trio.sleep(5)
             (first, *_rest) = [number for number in cluster.processes if cluster.owned(number)]
             gone = cluster.disk(first).node
@@ -257,7 +222,6 @@ def test_a_spare_is_taken_however_often_the_leader_changes(seed: int) -> None:
                 cluster.network.heal()
             assert gone not in voters()
             assert len(voters()) == 3
-            nursery.cancel_scope.cancel()
 
     run_in_virtual_time(run)
 
@@ -267,10 +231,7 @@ def test_a_group_that_lost_its_majority_for_good_is_replaced(seed: int) -> None:
     """Three disks, two of which are lost at once, become a new group that knows what was owned."""
 
     async def run() -> None:
-        async with trio.open_nursery() as nursery:
-            cluster = VirtualCluster(nursery, seed=seed)
-            cluster.start(0, 1, 2)
-            await cluster.wait_working()
+        async with working_cluster(seed=seed) as cluster:
             epochs = [epoch for number in range(3) for epoch in cluster.owned(number).values()]
             for number in (0, 1):
                 cluster.crash(number)
@@ -287,7 +248,6 @@ def test_a_group_that_lost_its_majority_for_good_is_replaced(seed: int) -> None:
                 ),
                 timeout_s=10,
             )
-            nursery.cancel_scope.cancel()
 
     run_in_virtual_time(run)
 
@@ -295,42 +255,31 @@ def test_a_group_that_lost_its_majority_for_good_is_replaced(seed: int) -> None:
 @virtual_time
 async def test_all_instances_crash_at_once_and_come_back() -> None:
     """What they had is on their disks: the same group works again after an election."""
-    async with trio.open_nursery() as nursery:
-        cluster = VirtualCluster(nursery, seed=1)
-        cluster.start(0, 1, 2)
-        await cluster.wait_working()
+    async with working_cluster(seed=1) as cluster:
         await trio.sleep(2)
         for number in range(3):
             cluster.crash(number)
         cluster.start(0, 1, 2)
         assert await cluster.wait_working() < 3
         assert len(cluster.register.foundings) == 1
-        nursery.cancel_scope.cancel()
 
 
 @virtual_time
 async def test_a_removed_founding_is_put_back() -> None:
     """Whoever drops the database doesn't make room for a second group."""
-    async with trio.open_nursery() as nursery:
-        cluster = VirtualCluster(nursery, seed=1)
-        cluster.start(0, 1, 2)
-        await cluster.wait_working()
+    async with working_cluster(seed=1) as cluster:
         (founding,) = cluster.register.foundings
         cluster.register.foundings.clear()
         cluster.start(3, 4, 5)
         await trio.sleep(15)
         assert {found.group for found in cluster.register.foundings} == {founding.group}
         assert cluster.is_working()
-        nursery.cancel_scope.cancel()
 
 
 @virtual_time
 async def test_the_leader_has_everything_where_that_is_asked_for() -> None:
     """RAFT_ASSIGNMENT=leader makes one worker of the cluster, which the leadership goes with."""
-    async with trio.open_nursery() as nursery:
-        cluster = VirtualCluster(nursery, seed=1, assignment="leader")
-        cluster.start(0, 1, 2)
-        await cluster.wait_working()
+    async with working_cluster(seed=1, assignment="leader") as cluster:
         await cluster.wait_for(lambda: cluster.leader() >= 0, timeout_s=5)
         leader = cluster.leader()
         await cluster.wait_for(lambda: cluster.owned(leader).keys() == COLLECTIONS, timeout_s=5)
@@ -339,7 +288,6 @@ async def test_the_leader_has_everything_where_that_is_asked_for() -> None:
         await cluster.wait_for(
             lambda: cluster.owned(cluster.leader()).keys() == COLLECTIONS, timeout_s=5
         )
-        nursery.cancel_scope.cancel()
 
 
 @virtual_time

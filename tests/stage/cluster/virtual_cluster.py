@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -18,7 +19,7 @@ from mnc.config import AssignmentPolicy
 from mnc.model import Epoch
 from mnc.raft import NodeId
 
-__all__ = ["COLLECTIONS", "VirtualCluster"]
+__all__ = ["COLLECTIONS", "VirtualCluster", "working_cluster"]
 
 COLLECTIONS = frozenset(f"collection_{number}" for number in range(7))
 
@@ -52,7 +53,7 @@ class VirtualCluster:
         self.processes: dict[int, _Process] = {}
         self.size = size
         self.drain_s = _DRAIN_S
-        self._nursery = nursery
+        self.nursery = nursery
         self._assignment: AssignmentPolicy = assignment
         self._rng = random.Random(seed)
         self._disks: dict[int, FakeDisk] = {}
@@ -85,7 +86,7 @@ class VirtualCluster:
                 )
             )
             self.processes[number] = process
-            self._nursery.start_soon(self._run, number, process)
+            self.nursery.start_soon(self._run, number, process)
 
     def crash(self, number: int) -> None:
         """End an instance as kill -9 does."""
@@ -151,7 +152,7 @@ class VirtualCluster:
             assert owner == self.disk(number).node, f"{name} has two owners in epoch {epoch}"
         for name, epoch in process.owned.items():
             if owned.get(name) != epoch:
-                self._nursery.start_soon(self._drain, process, name, epoch)
+                self.nursery.start_soon(self._drain, process, name, epoch)
         process.owned = owned
 
     async def _drain(self, process: _Process, name: str, epoch: Epoch) -> None:
@@ -163,3 +164,16 @@ class VirtualCluster:
 async def _at_once(write: Callable[[], None]) -> None:
     await trio.lowlevel.checkpoint()
     write()
+
+
+@asynccontextmanager
+async def working_cluster(
+    *, seed: int, instances: int = 3, assignment: AssignmentPolicy = "spread"
+) -> AsyncIterator[VirtualCluster]:
+    """Run a cluster of size three in which each collection has an owner, until the block ends."""
+    async with trio.open_nursery() as nursery:
+        cluster = VirtualCluster(nursery, seed=seed, assignment=assignment)
+        cluster.start(*range(instances))
+        await cluster.wait_working()
+        yield cluster
+        nursery.cancel_scope.cancel()
