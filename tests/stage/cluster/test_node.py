@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Set as AbstractSet
 
 import pytest
@@ -309,3 +310,12 @@ async def test_an_owner_that_crashes_while_it_hands_over_does_not_hold_it_up() -
             cluster.start(number)
         await cluster.wait_working()
         nursery.cancel_scope.cancel()
+
+
+@virtual_time
+async def test_epochs_begin_with_the_time() -> None:
+    """A group that was founded anew has higher epochs than what an earlier one left in a stream."""
+    began_ms = time.time() * 1000
+    async with working_cluster(seed=1) as cluster:
+        epochs = [epoch for number in range(3) for epoch in cluster.owned(number).values()]
+        assert min(epochs) >= int(began_ms)
