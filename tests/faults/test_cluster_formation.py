@@ -13,7 +13,7 @@ from tests.soak import SOAK
 from tests.waiting import wait_until
 
 REPLACED_S = 10
-"""After how long the group takes a spare for a member that is gone; a new leader counts anew."""
+"""After how long the group takes a spare for a member that is gone."""
 
 LOST_S = 15
 """After how long without a leader a group is taken for lost."""
@@ -53,6 +53,7 @@ def test_five_started_at_once_form_one_group_of_three(
         workers = set(cluster.owners().values())
         assert len(workers) == SIZE
         assert workers == cluster.voters()
+        assert [cluster.status(number)["dropped"] for number in cluster.instances] == [0] * 5
         with deployment.writer(seed=seed) as writer:
             writer.wait_for_events(50)
             cluster.kill(rng.choice(sorted(workers)))

@@ -167,6 +167,7 @@ class InCluster:
         view = self._node.view
         return {
             "strangers": self._transport.strangers,
+            "dropped": self._transport.dropped,
             **(view.status() if view else {"node": self._storage.node, "group": None}),
         }
 
