@@ -19,9 +19,15 @@ from tests.oracle import Oracle, Report
 from tests.soak import note_figures
 from tests.writer import MakeId, Writer, plain_id
 
-from mnc.embedded.servers import MongodProcess
-
-__all__ = ["COLLECTIONS", "DUPLICATE_WINDOW_S", "Broker", "Deploy", "Deployment", "deploy"]
+__all__ = [
+    "COLLECTIONS",
+    "DUPLICATE_WINDOW_S",
+    "Broker",
+    "Deploy",
+    "Deployment",
+    "Source",
+    "deploy",
+]
 
 COLLECTIONS = ("users", "movies")
 
@@ -92,9 +98,9 @@ class Deployment:
         self._connectors.append(connector)
         return connector
 
-    def start_ready(self) -> ConnectorProcess:
+    def start_ready(self, **settings: str) -> ConnectorProcess:
         """Start a connector and wait until it watches all collections."""
-        connector = self.start()
+        connector = self.start(**settings)
         connector.wait_ready()
         return connector
 
@@ -148,6 +154,15 @@ class Deployment:
             connector.kill()
 
 
+class Source(Protocol):
+    """A mongod, or a replica set of them."""
+
+    @property
+    def uri(self) -> str:
+        """The connection string, with options and without a database."""
+        ...
+
+
 class Broker(Protocol):
     """A NATS server, or a cluster of them."""
 
@@ -167,7 +182,7 @@ class Deploy(Protocol):
     def __call__(
         self,
         *,
-        mongod: MongodProcess | None = None,
+        mongod: Source | None = None,
         nats_server: Broker | None = None,
         collections: Sequence[str] = COLLECTIONS,
         make_stream: bool = True,
@@ -191,7 +206,7 @@ def deploy(
 
         def make(
             *,
-            mongod: MongodProcess | None = None,
+            mongod: Source | None = None,
             nats_server: Broker | None = None,
             collections: Sequence[str] = COLLECTIONS,
             make_stream: bool = True,

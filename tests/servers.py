@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from mnc.embedded.binaries import find_mongod
+from mnc.embedded.process import ServerProcess, on_free_port
 from mnc.embedded.servers import MongodProcess, NatsServerProcess
 
 __all__ = [
@@ -22,12 +24,15 @@ __all__ = [
     "login",
     "old_nats_server",
     "reload",
+    "start_mongod_alone",
 ]
 
 FAIL_POINTS = ("--setParameter", "enableTestCommands=1")
 """Lets mongod accept `configureFailPoint`."""
 
 _RELOADED = "Reloaded server configuration"
+
+_START_TIMEOUT_S = 60.0
 
 
 OLD_SERVERS = ("2.10.26", "2.11.11")
@@ -85,6 +90,29 @@ class StartNatsServer(Protocol):
     ) -> NatsServerProcess:
         """Start one, of the newest version or of one of OLD_SERVERS."""
         ...
+
+
+def start_mongod_alone(data_dir: Path, port: int, *args: str) -> ServerProcess:
+    """Start a mongod as its arguments say, and leave its replica set as it is; 0 is a free port."""
+    if port == 0:
+        return on_free_port(lambda free: start_mongod_alone(data_dir, free, *args))
+    database_dir = data_dir / "db"
+    database_dir.mkdir(parents=True, exist_ok=True)
+    server = ServerProcess(
+        "mongod",
+        [
+            find_mongod(),
+            *("--dbpath", database_dir, "--bind_ip", "127.0.0.1", "--port", str(port)),
+            *("--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"),
+            *args,
+        ],
+        port=port,
+        data_dir=data_dir,
+    )
+    server.wait_until(
+        lambda: '"Waiting for connections"' in server.log_text(), timeout_s=_START_TIMEOUT_S
+    )
+    return server
 
 
 def login(url: str, user: str) -> str:

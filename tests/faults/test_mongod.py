@@ -8,35 +8,12 @@ from typing import Any
 
 import pytest
 from tests.deployment import Deploy, Deployment
+from tests.reads import find_read, kill_cursor, kill_operation
 from tests.servers import StartMongod
 from tests.soak import SOAK
 from tests.waiting import wait_until
 
 Kill = Callable[[Deployment, dict[str, Any]], object]
-
-
-def reading(deployment: Deployment) -> dict[str, Any]:
-    """Find the operation that reads the connector's change stream; it is there most of the time."""
-
-    def find() -> dict[str, Any] | None:
-        wanted = {"appName": "mnc", "ns": f"{deployment.database}.$cmd", "op": "getmore"}
-        operations = deployment.client.admin.aggregate(
-            [{"$currentOp": {"allUsers": True}}, {"$match": wanted}]
-        )
-        return next(iter(operations), None)
-
-    return wait_until(find, timeout_s=10, what="the connector to read") or {}
-
-
-def kill_cursor(deployment: Deployment, operation: dict[str, Any]) -> None:
-    """Kill the cursor that the operation reads."""
-    cursor = operation["cursor"]["cursorId"]
-    deployment.db.command({"killCursors": "$cmd.aggregate", "cursors": [cursor]})
-
-
-def kill_operation(deployment: Deployment, operation: dict[str, Any]) -> None:
-    """Kill the operation, and with it the cursor."""
-    deployment.client.admin.command({"killOp": 1, "op": operation["opid"]})
 
 
 @pytest.mark.parametrize("kill", [kill_cursor, kill_operation])
@@ -49,7 +26,7 @@ def test_killed_reads_are_resumed(deploy: Deploy, kill: Kill) -> None:
 
             def is_killed(times: int = times) -> bool:
                 # Again and again: an operation that was found may have ended before it is killed.
-                kill(deployment, reading(deployment))
+                kill(deployment, find_read(deployment))
                 return len(connector.log("lane.failed")) >= times * len(deployment.collections)
 
             wait_until(is_killed, timeout_s=20, what="the kill to be noticed")

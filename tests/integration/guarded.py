@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pymongo import MongoClient
+from tests.servers import start_mongod_alone
 from tests.waiting import wait_until
 
-from mnc.embedded.binaries import find_mongod
-from mnc.embedded.process import ServerProcess, on_free_port
+from mnc.embedded.process import ServerProcess
 from mnc.embedded.servers import start_mongod
 
-__all__ = ["DATABASE", "SECRET", "GuardedMongod", "guarded_mongod", "start_mongod_alone"]
+__all__ = ["DATABASE", "SECRET", "GuardedMongod", "guarded_mongod"]
 
 DATABASE = "shop"
 
@@ -68,29 +68,6 @@ def guarded_mongod(data_dir: Path) -> Iterator[GuardedMongod]:
         yield GuardedMongod(server)
     finally:
         server.kill()
-
-
-def start_mongod_alone(data_dir: Path, port: int, *args: str) -> ServerProcess:
-    """Start a mongod as its arguments say, and leave its replica set as it is; 0 is a free port."""
-    if port == 0:
-        return on_free_port(lambda free: start_mongod_alone(data_dir, free, *args))
-    database_dir = data_dir / "db"
-    database_dir.mkdir(parents=True, exist_ok=True)
-    server = ServerProcess(
-        "mongod",
-        [
-            find_mongod(),
-            *("--dbpath", database_dir, "--bind_ip", "127.0.0.1", "--port", str(port)),
-            *("--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"),
-            *args,
-        ],
-        port=port,
-        data_dir=data_dir,
-    )
-    server.wait_until(
-        lambda: '"Waiting for connections"' in server.log_text(), timeout_s=_START_TIMEOUT_S
-    )
-    return server
 
 
 def _create_users(uri: str) -> None:

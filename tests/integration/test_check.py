@@ -18,10 +18,16 @@ from tests.integration.guarded import (
     SECRET,
     GuardedMongod,
     guarded_mongod,
-    start_mongod_alone,
 )
 from tests.jetstream import ask_jetstream
-from tests.servers import DENYING, OLD_SERVERS, StartMongod, StartNatsServer, login
+from tests.servers import (
+    DENYING,
+    OLD_SERVERS,
+    StartMongod,
+    StartNatsServer,
+    login,
+    start_mongod_alone,
+)
 
 from mnc.embedded.servers import MongodProcess, NatsServerProcess
 
