@@ -93,7 +93,11 @@ class MongoCluster:
     def outside_uri(self, database: str) -> str:
         """Return the connection string for the connector."""
         hosts = ",".join(f"{_OUTSIDE}:{link.port}" for link in self.links.values())
-        options = f"replicaSet={_SET_NAME}&tls=true&tlsCAFile={self._ca}"
+        tls = f"tls=true&tlsCAFile={self._ca}"
+        # As applications have it; the connector keeps to the primary, majorities and its own times.
+        reading = "readPreference=secondary&readConcernLevel=local&timeoutMS=100"
+        others = f"{reading}&socketTimeoutMS=100&w=1"
+        options = f"replicaSet={_SET_NAME}&{tls}&{others}"
         return f"mongodb://{hosts}/{database}?{options}"
 
     def primary(self) -> str:

@@ -11,7 +11,13 @@ from urllib.parse import unquote, unquote_plus, urlsplit
 
 from mnc.config.names import check_database
 
-__all__ = ["mask_credentials", "mongo_database", "nats_servers", "split_nats_login"]
+__all__ = [
+    "mask_credentials",
+    "mongo_database",
+    "mongo_options",
+    "nats_servers",
+    "split_nats_login",
+]
 
 _MONGO_SCHEMES = ("mongodb", "mongodb+srv")
 _NATS_SCHEMES = ("nats", "tls")
@@ -46,6 +52,12 @@ def mongo_database(uri: str) -> str:
     if scheme == "mongodb+srv" and (len(hosts) > 1 or ":" in hosts[0]):
         raise ValueError("a mongodb+srv:// URI names one host and no port")
     return check_database(unquote_plus(path))
+
+
+def mongo_options(uri: str) -> frozenset[str]:
+    """Return the names of the options that a MongoDB URI sets, in lower case."""
+    options = re.split("[&;]", uri.partition("?")[2])
+    return frozenset(option.partition("=")[0].lower() for option in options if option)
 
 
 def nats_servers(urls: str) -> tuple[str, ...]:

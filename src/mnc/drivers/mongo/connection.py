@@ -10,15 +10,17 @@ check takes no thread from a token write.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import pymongo
+import structlog
 import trio
 from pymongo.database import Database
 from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
-from pymongo.uri_parser import parse_uri
 
+from mnc.config.uris import mongo_options
 from mnc.drivers.mongo.failures import source_error
 from mnc.errors import ConfigError
 
@@ -37,6 +39,20 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 """Where MONGO_URI says nothing else."""
 
+_FIXED: Mapping[str, Any] = {
+    # These would end the reading of a change stream, which has no deadline.
+    "timeoutMS": None,
+    "socketTimeoutMS": None,
+    # Connecting begins with the first call, in its thread: it looks up the names of a
+    # mongodb+srv:// URI, and a DNS server that doesn't answer is waited for like any other.
+    "connect": False,
+}
+"""Whatever MONGO_URI says."""
+
+_HARMLESS = ("Unsupported compressor", "Wire protocol compression")
+"""How pymongo's warnings begin of what it can do without. Others are of options that it doesn't
+know or can't read, which it would leave out: with `tls=ture` nothing would be encrypted."""
+
 _SHORT_CALL_S = 5.0
 """The deadline of calls that ask little of the server, the majority's acknowledgement included."""
 
@@ -45,21 +61,31 @@ class MongoConnection:
     """One pymongo client and the database that MONGO_URI names."""
 
     def __init__(self, uri: str, *, app_name: str) -> None:
-        """Parse `uri`; connecting happens in the background.
+        """Parse `uri`; connecting happens later, by itself.
 
         Raises ConfigError, without the URI, when pymongo doesn't accept it.
         """
+        given = mongo_options(uri)
+        options = {name: value for name, value in _DEFAULTS.items() if name.lower() not in given}
+        if "appname" not in given:
+            options["appName"] = app_name
         try:
-            given = {name.lower() for name in parse_uri(uri, warn=False)["options"]}
-            options = {
-                name: value for name, value in _DEFAULTS.items() if name.lower() not in given
-            }
-            if "appname" not in given:
-                options["appName"] = app_name
-            self._client: pymongo.MongoClient[Document] = pymongo.MongoClient(uri, **options)
+            with warnings.catch_warnings(record=True) as remarks:
+                warnings.simplefilter("always")
+                self._client: pymongo.MongoClient[Document] = pymongo.MongoClient(
+                    uri, **options, **_FIXED
+                )
+            _judge(remarks)
             self.database: Database[Document] = self._client.get_default_database()
         except (ConfigurationError, InvalidURI, ValueError) as error:
             raise ConfigError("MONGO_URI", f"MongoDB's client refuses it ({error})") from error
+        except OSError as error:  # TLS's errors are such, too
+            raise ConfigError(
+                "MONGO_URI",
+                f"a file that it names can't be used ({error.strerror})",
+                remedy="tlsCAFile is a file of certificates, tlsCertificateKeyFile one of a "
+                "certificate and its private key, all in PEM form",
+            ) from error
         self._work = trio.CapacityLimiter(8)
         self._checks = trio.CapacityLimiter(2)
 
@@ -105,3 +131,12 @@ class MongoConnection:
     async def close(self) -> None:
         """Close the client; last, when no call is running any more."""
         await trio.to_thread.run_sync(self._client.close)
+
+
+def _judge(remarks: list[warnings.WarningMessage]) -> None:
+    """Log what is left out of a URI. Raises ValueError for what may not be."""
+    for remark in remarks:
+        text = str(remark.message)
+        if issubclass(remark.category, UserWarning) and not text.startswith(_HARMLESS):
+            raise ValueError(text)
+        structlog.get_logger().warning("mongo.option_ignored", reason=text)

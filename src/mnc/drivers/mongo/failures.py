@@ -75,11 +75,28 @@ _UNKNOWN_HOST = Reason(
     "MongoDB can't be reached: its host's name is not known", "correct its address in MONGO_URI"
 )
 
+_UNKNOWN_SRV = Reason(
+    "the name in MONGO_URI has no SRV record in DNS",
+    "correct it; a host that has a port is named with mongodb:// instead of mongodb+srv://",
+)
+_NO_DNS = Reason(
+    "DNS doesn't answer, so the hosts of MONGO_URI can't be looked up",
+    "check this machine's name servers",
+)
+_NO_ANSWER = Reason(
+    "MongoDB can't be reached: no answer in time",
+    "check its address in MONGO_URI, and firewalls and IP access lists on the way",
+)
+
 _NO_SERVER = Reason(
     "no MongoDB server that can be used was found", "check the address in MONGO_URI"
 )
 
 _WHY_NO_SERVER: Mapping[str, Reason] = {
+    "DNS query name does not exist": _UNKNOWN_SRV,
+    "DNS response does not contain": _UNKNOWN_SRV,
+    "resolution lifetime": _NO_DNS,
+    "nameservers": _NO_DNS,
     "RSGhost": NOT_INITIATED,
     "available for replica set name": Reason(
         "the MongoDB server belongs to another replica set than MONGO_URI says, or to none",
@@ -96,6 +113,7 @@ _WHY_NO_SERVER: Mapping[str, Reason] = {
         "MongoDB's TLS certificate can't be verified",
         "name the file of its authority in MONGO_URI, with tlsCAFile",
     ),
+    "handshake operation timed out": _NO_ANSWER,
     "SSL handshake failed": Reason(
         "the TLS handshake with MongoDB fails", "remove tls=true from MONGO_URI if it has no TLS"
     ),
@@ -108,10 +126,7 @@ _WHY_NO_SERVER: Mapping[str, Reason] = {
     ),
     "[Errno -": _UNKNOWN_HOST,  # getaddrinfo's codes, on Linux
     "nodename nor servname": _UNKNOWN_HOST,  # its text on macOS
-    "timed out": Reason(
-        "MongoDB can't be reached: no answer in time",
-        "check its address in MONGO_URI, and firewalls and IP access lists on the way",
-    ),
+    "timed out": _NO_ANSWER,
 }
 """What pymongo's words mean when it finds no server; the first that are there count."""
 
@@ -188,6 +203,6 @@ def _describe(error: pymongo.errors.PyMongoError, code: int | None) -> Reason:
         case pymongo.errors.NotPrimaryError():
             return Reason("the MongoDB server is not the primary now")
         case pymongo.errors.ConnectionFailure():
-            return Reason(f"the connection to MongoDB failed ({type(error).__name__})")
+            return Reason("the connection to MongoDB was lost")
         case _:
             return Reason(f"MongoDB failed ({type(error).__name__})")
