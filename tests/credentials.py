@@ -1,4 +1,4 @@
-"""What tests log in to a NATS server with: nkeys, JWTs of an operator's making, certificates."""
+"""What tests log in with: nkeys, JWTs of an operator's making, certificates."""
 
 from __future__ import annotations
 
@@ -79,8 +79,14 @@ class Certificates:
     cert: Path
     key: Path
 
+    def in_one_file(self) -> Path:
+        """Write both to one file, as MongoDB has it, and return its path."""
+        path = self.cert.with_suffix(".both.pem")
+        path.write_text(self.cert.read_text() + self.key.read_text())
+        return path
+
     def server_config(self, ca: Path, *more: str) -> str:
-        """Return the `tls` block of a server that shows this certificate."""
+        """Return the `tls` block of a nats-server that shows this certificate."""
         files = [f'cert_file: "{self.cert}"', f'key_file: "{self.key}"', f'ca_file: "{ca}"']
         return f"tls {{ {', '.join([*files, *more])} }}\n"
 

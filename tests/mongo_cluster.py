@@ -59,12 +59,10 @@ class MongoCluster:
 
     def __init__(self, folder: Path, cleanup: ExitStack) -> None:
         authority = Authority(folder / "authority")
-        certificate = authority.issue(_OUTSIDE)
-        shown = folder / "server.pem"
-        shown.write_text(certificate.cert.read_text() + certificate.key.read_text())
+        certificate = authority.issue(_OUTSIDE).in_one_file()
         self._args = (
             *("--replSet", _SET_NAME, *_SMALL, *FAIL_POINTS),
-            *("--tlsMode", "allowTLS", "--tlsCertificateKeyFile", str(shown)),
+            *("--tlsMode", "allowTLS", "--tlsCertificateKeyFile", str(certificate)),
             *("--tlsCAFile", str(authority.path), "--tlsAllowConnectionsWithoutCertificates"),
         )
         self._ca = authority.path
@@ -134,8 +132,16 @@ class MongoCluster:
 
     def step_down(self) -> None:
         """Let the primary give up its place, and not stand for election for some seconds."""
-        with self.connected(self.primary()) as client:
-            client.admin.command({"replSetStepDown": 8, "secondaryCatchUpPeriodSecs": 4})
+
+        def has_stepped_down() -> bool:
+            with self.connected(self.primary()) as client:
+                try:
+                    client.admin.command({"replSetStepDown": 3, "secondaryCatchUpPeriodSecs": 2})
+                except PyMongoError:  # nobody was as far in time, or may stand for election yet
+                    return False
+            return True
+
+        wait_until(has_stepped_down, timeout_s=_ELECT_S, what="the primary to step down")
 
     def kill(self, name: str) -> None:
         """End a node as a crash would."""

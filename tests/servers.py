@@ -110,7 +110,7 @@ def start_mongod_alone(data_dir: Path, port: int, *args: str) -> ServerProcess:
         data_dir=data_dir,
     )
     server.wait_until(
-        lambda: '"Waiting for connections"' in server.log_text(), timeout_s=_START_TIMEOUT_S
+        lambda: server.has_said('"Waiting for connections"'), timeout_s=_START_TIMEOUT_S
     )
     return server
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import httpx
 import pytest
 from tests.connector import ConnectorProcess
-from tests.integration.guarded import DATABASE, SECRET, GuardedMongod, guarded_mongod
+from tests.guarded import DATABASE, SECRET, GuardedMongod, guarded_mongod
 from tests.jetstream import ask_jetstream
 from tests.servers import StartMongod, StartNatsServer
 from tests.waiting import wait_until
@@ -242,7 +242,7 @@ def test_what_mongodb_refuses_is_told(
     start: Start, guarded: GuardedMongod, user: str, password: str, reason: str
 ) -> None:
     """A wrong login and missing privileges are told, and no password is shown."""
-    connector = start(MONGO_URI=guarded.uri(user, password=password))
+    connector = start(MONGO_URI=guarded.uri_of(user, password=password))
     connector.wait_not_ready(reason, timeout_s=_NOTICED_S)
     assert_alive_but_not_ready(connector)
     assert connector.terminate() == 0
@@ -250,7 +250,7 @@ def test_what_mongodb_refuses_is_told(
 
 def test_a_user_with_the_least_privileges_is_enough(start: Start, guarded: GuardedMongod) -> None:
     """What docs and `mnc check` ask for is all that the connector needs."""
-    connector = start(MONGO_URI=guarded.uri("minimal"))
+    connector = start(MONGO_URI=guarded.uri_of("minimal"))
     connector.wait_ready()
     assert connector.terminate() == 0
 

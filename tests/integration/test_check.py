@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
-from tests.integration.guarded import (
-    DATABASE,
-    SECRET,
-    GuardedMongod,
-    guarded_mongod,
-)
+from tests.guarded import DATABASE, SECRET, GuardedMongod, guarded_mongod
+from tests.integration.checking import Checked, run_check
 from tests.jetstream import ask_jetstream
 from tests.servers import (
     DENYING,
@@ -33,50 +24,6 @@ from mnc.embedded.servers import MongodProcess, NatsServerProcess
 
 _NOWHERE = {"MONGO_URI": "mongodb://127.0.0.1:1/shop", "NATS_SERVER_URL": "nats://127.0.0.1:1"}
 _OLD_TOKEN = "8200000001000000012B0229296E04"  # noqa: S105 - a resume token of the year 1970
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """What one run of `mnc check` came to."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    def level(self, area: str, check: str) -> str:
-        """Return the level of the only finding of a check."""
-        return str(self._finding(area, check)["level"])
-
-    def text(self, area: str, check: str) -> str:
-        """Return what the only finding of a check says."""
-        finding = self._finding(area, check)
-        return f"{finding['found']}; {finding['remedy']}"
-
-    def _finding(self, area: str, check: str) -> Mapping[str, Any]:
-        findings = json.loads(self.stdout)["findings"]
-        (found,) = [f for f in findings if (f["area"], f["check"]) == (area, check)]
-        assert isinstance(found, dict)
-        return found
-
-
-def run_check(settings: Mapping[str, str], *args: str) -> Checked:
-    """Run `mnc check` as a user does, and assert what holds for every run."""
-    environ = {
-        **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
-        "RAFT_CLUSTER_SIZE": "1",
-        "MONGO_WATCH_COLLECTIONS": "users",
-        **settings,
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "mnc", "check", *args],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    assert SECRET not in done.stdout + done.stderr
-    return Checked(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
 
 @pytest.fixture
@@ -240,7 +187,7 @@ def test_a_refused_login_is_a_problem(
     settings: dict[str, str], guarded: GuardedMongod, user: str, password: str, said: str
 ) -> None:
     """A wrong password and a missing login are told apart, and no password is shown."""
-    uri = guarded.uri(user, password=password)
+    uri = guarded.uri_of(user, password=password)
     checked = run_check({**settings, "MONGO_URI": uri}, "--json")
     assert checked.code == 1
     assert said in checked.stdout
@@ -266,7 +213,7 @@ def test_missing_privileges_are_found_without_writing(
     oplog: str,
 ) -> None:
     """What the user may do is known before the connector fails for want of it."""
-    checked = run_check({**settings, "MONGO_URI": guarded.uri(user)}, "--json")
+    checked = run_check({**settings, "MONGO_URI": guarded.uri_of(user)}, "--json")
     assert checked.level("MongoDB", "change stream") == stream
     assert checked.level("MongoDB", "resume tokens") == tokens
     assert checked.level("MongoDB", "oplog") == oplog

@@ -87,6 +87,50 @@ def _unreachable(reason: str, topology: str = "") -> ServerSelectionTimeoutError
             "tlsCAFile",
         ),
         (
+            _unreachable(
+                "SSL handshake failed: db:27017: [SSL: CERTIFICATE_VERIFY_FAILED] certificate "
+                f"verify failed: certificate has expired {_TIMEOUTS}"
+            ),
+            "has expired",
+            "renew it",
+        ),
+        (
+            _unreachable(
+                "SSL handshake failed: db:27017: [SSL: CERTIFICATE_VERIFY_FAILED] certificate "
+                f"verify failed: Hostname mismatch, certificate is not valid for 'db'. {_TIMEOUTS}"
+            ),
+            "for another host",
+            "MONGO_URI",
+        ),
+        (
+            _unreachable(
+                f"SSL handshake failed: db:27017: The handshake operation timed out {_TIMEOUTS}"
+            ),
+            "no answer in time",
+            "firewalls",
+        ),
+        (
+            ConfigurationError("The DNS query name does not exist: _mongodb._tcp.db.test."),
+            "no SRV record",
+            "mongodb://",
+        ),
+        (
+            ConfigurationError(
+                "The resolution lifetime expired after 3.103 seconds: Server Do53:10.0.0.1@53 "
+                "answered The DNS operation timed out."
+            ),
+            "DNS doesn't answer",
+            "name servers",
+        ),
+        (
+            ConfigurationError(
+                "All nameservers failed to answer the query _mongodb._tcp.db.test. IN SRV: "
+                "Server Do53:10.0.0.1@53 answered SERVFAIL"
+            ),
+            "DNS doesn't answer",
+            "name servers",
+        ),
+        (
             ConfigurationError(
                 "Server at db:27017 reports wire version 6, but this version of PyMongo requires "
                 "at least 9 (MongoDB 4.4)."

@@ -48,6 +48,9 @@ _UNAUTHORIZED = {13, 8000}
 _LOGIN_REFUSED = {18}
 """AuthenticationFailed."""
 
+_USER_UNKNOWN = {11}
+"""UserNotFound, which is said of certificates alone."""
+
 _NO_REPLICA_SET = {40573}
 """Change streams exist only on replica sets and sharded clusters."""
 
@@ -62,6 +65,10 @@ NOT_INITIATED = Reason(
 _WRONG_LOGIN = Reason(
     "MongoDB refuses the user or the password in MONGO_URI",
     "correct them, or authSource, the database that knows the user (often admin)",
+)
+_UNKNOWN_CERTIFICATE = Reason(
+    "MongoDB has no user of the name in the client certificate",
+    "create one in the database $external, named after the certificate's subject",
 )
 _NO_LOGIN = Reason(
     "MongoDB wants a login, and MONGO_URI has none",
@@ -109,7 +116,14 @@ _WHY_NO_SERVER: Mapping[str, Reason] = {
     "match selector": _NO_PRIMARY,
     "No primary": _NO_PRIMARY,
     "wire version": Reason("MongoDB is too old for mnc's client", "run MongoDB 6.0 or newer"),
-    "certificate": Reason(
+    "certificate is not valid for": Reason(
+        "MongoDB's TLS certificate is for another host",
+        "name the server in MONGO_URI as its certificate does",
+    ),
+    "certificate has expired": Reason(
+        "MongoDB's TLS certificate has expired", "renew it on the server"
+    ),
+    "certificate verify failed": Reason(
         "MongoDB's TLS certificate can't be verified",
         "name the file of its authority in MONGO_URI, with tlsCAFile",
     ),
@@ -118,7 +132,9 @@ _WHY_NO_SERVER: Mapping[str, Reason] = {
         "the TLS handshake with MongoDB fails", "remove tls=true from MONGO_URI if it has no TLS"
     ),
     "connection closed": Reason(
-        "MongoDB closes the connection at once", "add tls=true to MONGO_URI if it wants TLS"
+        "MongoDB closes the connection at once",
+        "add tls=true to MONGO_URI if it wants TLS; if that is there, it wants a certificate "
+        "(tlsCertificateKeyFile), or doesn't trust the one that it was shown",
     ),
     "Connection refused": Reason(
         "MongoDB can't be reached: connection refused",
@@ -185,6 +201,8 @@ def _refused_login(error: pymongo.errors.PyMongoError, code: int | None) -> Reas
     is_unknown = isinstance(error, pymongo.errors.ServerSelectionTimeoutError)
     if code in _LOGIN_REFUSED or (is_unknown and "AuthenticationFailed" in str(error)):
         return _WRONG_LOGIN
+    if code in _USER_UNKNOWN or (is_unknown and "UserNotFound" in str(error)):
+        return _UNKNOWN_CERTIFICATE
     if code in _UNAUTHORIZED and "requires authentication" in str(error):
         return _NO_LOGIN
     return None

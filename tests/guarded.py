@@ -1,8 +1,8 @@
-"""Servers of MongoDB that refuse: one that wants a login, one whose set is not initiated."""
+"""A MongoDB server that wants a login."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,21 +30,40 @@ class GuardedMongod:
 
     In DATABASE it has the users `nobody` with nothing, `reader` and `writer` with the built-in
     roles, `minimal` with what the connector needs and no more, and `observer` with what `mnc check`
-    can make use of.
+    can make use of. `root` may do anything.
     """
 
     def __init__(self, process: ServerProcess) -> None:
         self.port = process.port
 
-    def uri(self, user: str, *, password: str = f"{SECRET}@home") -> str:
+    @property
+    def uri(self) -> str:
+        """The connection string of `root`, without a database."""
+        return self.uri_of("root", database="", options="&authSource=admin")
+
+    def uri_of(
+        self,
+        user: str,
+        *,
+        password: str = f"{SECRET}@home",
+        database: str = DATABASE,
+        options: str = "",
+    ) -> str:
         """Return the connection string of a user; an empty name doesn't log in."""
         login = f"{user}:{password.replace('@', '%40')}@" if user else ""
-        return f"mongodb://{login}127.0.0.1:{self.port}/{DATABASE}?replicaSet={_SET_NAME}"
+        where = f"{login}127.0.0.1:{self.port}/{database}"
+        return f"mongodb://{where}?replicaSet={_SET_NAME}{options}"
 
 
 @contextmanager
-def guarded_mongod(data_dir: Path) -> Iterator[GuardedMongod]:
-    """Run a mongod that wants a login."""
+def guarded_mongod(
+    data_dir: Path, *args: str, subjects: Sequence[str] = (), tls: str = ""
+) -> Iterator[GuardedMongod]:
+    """Run a mongod with these arguments that wants a login.
+
+    `subjects` are those of client certificates that may do what `writer` may. `tls` is the options
+    of a connection string that a client needs because of the arguments.
+    """
     key = data_dir / "key"
     data_dir.mkdir(parents=True)
     key.write_text("c2VjcmV0" * 2)
@@ -52,14 +71,15 @@ def guarded_mongod(data_dir: Path) -> Iterator[GuardedMongod]:
     # Initiated and given its users before it starts to ask for a login.
     open_server = start_mongod(data_dir, repl_set=_SET_NAME)
     try:
-        _create_users(open_server.uri)
+        _create_users(open_server.uri, subjects)
     finally:
         open_server.stop()
     server = start_mongod_alone(
-        data_dir, open_server.port, "--replSet", _SET_NAME, "--keyFile", str(key)
+        data_dir, open_server.port, "--replSet", _SET_NAME, "--keyFile", str(key), *args
     )
     try:
-        with MongoClient[dict[str, Any]]("127.0.0.1", server.port, directConnection=True) as client:
+        direct = f"mongodb://127.0.0.1:{server.port}/?directConnection=true{tls}"
+        with MongoClient[dict[str, Any]](direct) as client:
             wait_until(
                 lambda: client.admin.command("hello")["isWritablePrimary"],
                 timeout_s=_START_TIMEOUT_S,
@@ -70,7 +90,7 @@ def guarded_mongod(data_dir: Path) -> Iterator[GuardedMongod]:
         server.kill()
 
 
-def _create_users(uri: str) -> None:
+def _create_users(uri: str, subjects: Sequence[str]) -> None:
     with MongoClient[dict[str, Any]](uri) as client:
         database = client[DATABASE]
         every = {"db": DATABASE, "collection": ""}
@@ -98,3 +118,7 @@ def _create_users(uri: str) -> None:
         for user, granted in roles.items():
             database.command("createUser", user, pwd=f"{SECRET}@home", roles=granted)
         database.create_collection("users")
+        client.admin.command("createUser", "root", pwd=f"{SECRET}@home", roles=["root"])
+        for subject in subjects:
+            role = {"role": "readWrite", "db": DATABASE}
+            client["$external"].command("createUser", subject, roles=[role])
