@@ -22,6 +22,7 @@ from tests.writer import MakeId, Writer, plain_id
 __all__ = [
     "COLLECTIONS",
     "DUPLICATE_WINDOW_S",
+    "TOKENS",
     "Broker",
     "Deploy",
     "Deployment",
@@ -31,7 +32,7 @@ __all__ = [
 
 COLLECTIONS = ("users", "movies")
 
-_TOKENS = "cs_resume_tokens"
+TOKENS = "cs_resume_tokens"
 
 DUPLICATE_WINDOW_S = 0.1
 """So short that the stream's memory of message ids hides no error."""
@@ -66,7 +67,7 @@ class Deployment:
         self._settings = {
             "MONGO_URI": f"{scheme_and_host}/{self.database}?{options}",
             "MONGO_WATCH_COLLECTIONS": ",".join(collections),
-            "MONGO_RESUME_TOKENS_COLLECTION": _TOKENS,
+            "MONGO_RESUMETOKENS_COLLECTION": TOKENS,
             "NATS_SERVER_URL": nats_url,
             "NATS_STREAM_NAME": self.stream,
             **settings,
@@ -117,7 +118,7 @@ class Deployment:
 
     def token_document(self, collection: str) -> Mapping[str, Any] | None:
         """Return a collection's token document."""
-        return self.db[_TOKENS].find_one({"_id.collection": collection})
+        return self.db[TOKENS].find_one({"_id.collection": collection})
 
     def marker_token(self, collection: str) -> str | None:
         """Return the token of a collection's position marker."""

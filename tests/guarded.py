@@ -78,14 +78,15 @@ def guarded_mongod(
         data_dir, open_server.port, "--replSet", _SET_NAME, "--keyFile", str(key), *args
     )
     try:
-        direct = f"mongodb://127.0.0.1:{server.port}/?directConnection=true{tls}"
-        with MongoClient[dict[str, Any]](direct) as client:
+        guarded = GuardedMongod(server)
+        with MongoClient[dict[str, Any]](f"{guarded.uri}{tls}") as client:
+            # It has a time of its own a moment after it is a primary.
             wait_until(
-                lambda: client.admin.command("hello")["isWritablePrimary"],
+                lambda: "operationTime" in client.admin.command("ping"),
                 timeout_s=_START_TIMEOUT_S,
-                what="a primary",
+                what="the set to have a time",
             )
-        yield GuardedMongod(server)
+        yield guarded
     finally:
         server.kill()
 

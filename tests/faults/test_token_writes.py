@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
-from tests.deployment import DUPLICATE_WINDOW_S, Deploy, Deployment
+import pytest
+from tests.deployment import DUPLICATE_WINDOW_S, TOKENS, Deploy, Deployment
+from tests.guarded import GuardedMongod, guarded_mongod
+from tests.soak import SOAK
 from tests.waiting import wait_until
 
 OUT_OF_DISK_SPACE = 14031
@@ -89,3 +93,94 @@ def test_collection_is_not_watched_before_its_first_position_is_durable(deploy: 
         writer.wait_for_events(50)
     deployment.start()
     deployment.finish(writer.events)
+
+
+# --- the token collection refuses -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedMongod]:
+    """Run a mongod that knows what its users may do."""
+    with guarded_mongod(tmp_path_factory.mktemp("guarded") / "mongod") as server:
+        yield server
+
+
+KEEPING = ("find", "insert", "update")
+"""What the connector does with token documents."""
+
+
+def privileges(*, tokens: Sequence[str]) -> Sequence[object]:
+    """Return those of the connector, with these actions on the token documents."""
+    return [
+        {"resource": {"db": "", "collection": ""}, "actions": ["find", "changeStream"]},
+        {"resource": {"db": "", "collection": TOKENS}, "actions": list(tokens)},
+    ]
+
+
+@contextmanager
+def denied(deployment: Deployment) -> Iterator[str]:
+    """Take the right to write token documents from the connector's user."""
+    admin = deployment.client.admin
+    admin.command("updateRole", "connector", privileges=privileges(tokens=["find"]))
+    try:
+        yield "the user in MONGO_URI may not use the token documents"
+    finally:
+        admin.command("updateRole", "connector", privileges=privileges(tokens=KEEPING))
+
+
+@contextmanager
+def invalid(deployment: Deployment) -> Iterator[str]:
+    """Give the token documents a validator that takes none."""
+    deployment.db.command("collMod", TOKENS, validator={"never": {"$exists": True}})
+    try:
+        yield "a validator refuses the token documents"
+    finally:
+        deployment.db.command("collMod", TOKENS, validator={})
+
+
+Refuse = Callable[[Deployment], AbstractContextManager[str]]
+
+
+@pytest.mark.parametrize("refuse", [denied, invalid])
+@pytest.mark.parametrize(("seed", "rounds"), [(1, 2), pytest.param(2, 20, marks=SOAK)])
+def test_refused_token_writes_delay_nothing(
+    deploy: Deploy, guarded: GuardedMongod, refuse: Refuse, seed: int, rounds: int
+) -> None:
+    """While the token collection can't be written, events go on, and `/status` says why.
+
+    A crash meanwhile repeats nothing, and afterwards the tokens catch up without a restart.
+    """
+    rng = random.Random(seed)
+    deployment = deploy(mongod=guarded)
+    admin = deployment.client.admin
+    admin.command("createRole", "connector", privileges=privileges(tokens=KEEPING), roles=[])
+    user = {"user": "connector", "password": "connector"}
+    admin.command("createUser", user["user"], pwd=user["password"], roles=["connector"])
+    uri = guarded.uri_of(**user, database=deployment.database, options="&authSource=admin")
+    connector = deployment.start_ready(MONGO_URI=uri)
+    with deployment.writer(seed=seed) as writer:
+        for number in range(rounds):
+            writer.wait_for_events(rng.randrange(20, 100))
+            with refuse(deployment) as reason:
+                if number % 2:
+                    connector.kill()
+                    connector = deployment.start_ready(MONGO_URI=uri)
+                wait_until(
+                    lambda: reason in connector.get("/status").text,  # noqa: B023 - called at once
+                    timeout_s=20,
+                    what="the refusal to be said",
+                )
+                published = connector.counted("events_published")
+                wait_until(
+                    lambda: connector.counted("events_published") > published + 50,  # noqa: B023
+                    timeout_s=20,
+                    what="events to be published although tokens can't be written",
+                )
+            wait_until(
+                lambda: "checkpoint_error" not in connector.get("/status").text,  # noqa: B023
+                timeout_s=40,
+                what="the tokens to be written again",
+            )
+    deployment.finish(writer.events)
+    admin.command("dropUser", user["user"])
+    admin.command("dropRole", "connector")

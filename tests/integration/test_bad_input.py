@@ -122,10 +122,10 @@ def health(connector: ConnectorProcess) -> tuple[int, str, str]:
 
 def run_serve(settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run `mnc serve` to its end, which has to come by itself."""
-    environ = {"PATH": os.environ["PATH"], **_GOOD, **settings}
+    inherited = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     return subprocess.run(
         [sys.executable, "-m", "mnc", "serve"],
-        env=environ,
+        env={**inherited, **_GOOD, **settings},
         capture_output=True,
         text=True,
         timeout=30,
@@ -140,6 +140,7 @@ def run_serve(settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         ("MONGO_URI", "localhost:27017/shop"),
         ("MONGO_URI", f"mongodb://user:{SECRET}@localhost"),
         ("MONGO_URI", f"mongodb://user:{SECRET}@localhost/shop?w=-1"),
+        ("MONGO_URI", f"mongodb://user:{SECRET}@localhost/shop?tls=true&tlsCAFile=/not/there"),
         ("MONGO_URI_FILE", "not-there"),
         ("MONGO_WATCH_COLLECTIONS", ""),
         ("MONGO_WATCH_COLLECTIONS", "users,users"),
@@ -223,6 +224,17 @@ def test_a_missing_nats_server_alone_is_named(
     connector = start(NATS_SERVER_URL=nats_server.url)
     connector.wait_not_ready("NATS can't be reached: connection refused", timeout_s=_NOTICED_S)
     assert health(connector) == (503, "DOWN", "UP")
+    assert connector.terminate() == 0
+
+
+def test_hosts_that_cannot_be_looked_up_are_waited_for(start: Start, log_path: Path) -> None:
+    """A DNS without the hosts of a mongodb+srv:// URI may know them later: that is no mistake."""
+    connector = start(MONGO_URI=f"mongodb+srv://user:{SECRET}@db.mnc.invalid/{DATABASE}")
+    connector.wait_not_ready("DNS", timeout_s=_NOTICED_S)
+    assert health(connector) == (503, "UP", "DOWN")
+    assert_alive_but_not_ready(connector)
+    connector.run_for(_QUIET_S)
+    assert_quiet(log_path)
     assert connector.terminate() == 0
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnc.config import mask_credentials
-from mnc.config.uris import mongo_database, nats_servers
+from mnc.config.uris import mongo_database, mongo_options, nats_servers
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,20 @@ from mnc.config.uris import mongo_database, nats_servers
 def test_the_database_of_a_uri_is_found(uri: str, database: str) -> None:
     """The database is found with several hosts, escaped credentials, and options."""
     assert mongo_database(uri) == database
+
+
+@pytest.mark.parametrize(
+    ("uri", "options"),
+    [
+        ("mongodb://h/shop", set()),
+        ("mongodb://h/shop?", set()),
+        ("mongodb://h/shop?appName=a%26b&TLS=true;w=1", {"appname", "tls", "w"}),
+        ("mongodb+srv://u:p@h/shop?x=/?@=", {"x"}),
+    ],
+)
+def test_the_options_of_a_uri_are_named(uri: str, options: set[str]) -> None:
+    """The names are found in any case, and their values don't matter."""
+    assert mongo_options(uri) == options
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,19 @@ _WHY_NO_SERVER: Mapping[str, Reason] = {
 """What pymongo's words mean when it finds no server; the first that are there count."""
 
 
+_NOT_WRITABLE: Mapping[int, Reason] = {
+    121: Reason(  # DocumentValidationFailure
+        "a validator refuses the token documents (code 121)",
+        "take it from the collection that MONGO_RESUME_TOKENS_COLLECTION names",
+    ),
+    166: Reason(  # CommandNotSupportedOnView
+        "the token documents can't be kept in a view (code 166)",
+        "let MONGO_RESUME_TOKENS_COLLECTION name a collection",
+    ),
+}
+"""Codes by which the token collection, not the user, stands in the way."""
+
+
 def source_error(error: pymongo.errors.PyMongoError) -> SourceError:
     """Return what an error means that reading a change stream raised."""
     code = error.code if isinstance(error, pymongo.errors.OperationFailure) else None
@@ -190,6 +203,8 @@ def checkpoint_error(error: pymongo.errors.PyMongoError) -> CheckpointError:
             "grant find, insert and update on the collection that MONGO_RESUME_TOKENS_COLLECTION "
             "names; the role readWrite has them",
         )
+    if code is not None and code in _NOT_WRITABLE:
+        refusal = _NOT_WRITABLE[code]
     if refusal is not None:
         return CheckpointRefusedError(refusal.message, remedy=refusal.remedy, code=code)
     reason = _describe(error, code)

@@ -29,7 +29,7 @@ from mnc.errors import (
 )
 
 _SECRET = "mongodb://user:secret@host:27017"  # noqa: S105 - made up, and must not be shown
-_UNAUTHORIZED = [13, 18, 8000]
+_UNAUTHORIZED = [11, 13, 18, 8000]
 _PASSING = [
     (6, "HostUnreachable"),
     (11601, "Interrupted"),
@@ -82,9 +82,9 @@ def test_what_time_does_not_heal_has_a_remedy(code: int) -> None:
     assert error.remedy
 
 
-@pytest.mark.parametrize("code", _UNAUTHORIZED)
+@pytest.mark.parametrize("code", [*_UNAUTHORIZED, 121, 166])
 def test_a_refused_checkpoint_waits_for_a_person(code: int) -> None:
-    """Missing privileges on the token collection are told apart from an outage."""
+    """What keeps token documents from being written is told apart from an outage."""
     error = checkpoint_error(_failure(code))
     assert type(error) is CheckpointRefusedError
     assert error.code == code
