@@ -11,7 +11,7 @@ check takes no thread from a token write.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import pymongo
@@ -19,6 +19,7 @@ import structlog
 import trio
 from pymongo.database import Database
 from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
+from pymongo.server_description import ServerDescription
 
 from mnc.config.uris import mongo_options
 from mnc.drivers.mongo.failures import source_error
@@ -39,7 +40,18 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 """Where MONGO_URI says nothing else."""
 
+
+def _the_same_one(servers: Sequence[ServerDescription]) -> Sequence[ServerDescription]:
+    """Choose one of several servers that can be used, the same as long as it can be.
+
+    A cursor lives in the mongos that has opened it, and a session doesn't keep pymongo from asking
+    another one for more. In a replica set the primary alone can be used.
+    """
+    return sorted(servers, key=lambda server: server.address)[:1]
+
+
 _FIXED: Mapping[str, Any] = {
+    "server_selector": _the_same_one,
     # These would end the reading of a change stream, which has no deadline.
     "timeoutMS": None,
     "socketTimeoutMS": None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dns.resolver
 import pytest
 import trio
+from pymongo.server_description import ServerDescription
 from structlog.testing import capture_logs
 
 from mnc.drivers.mongo.connection import MongoConnection
@@ -74,3 +75,12 @@ def test_deadline_of_operations_does_not_count() -> None:
     """A deadline of all operations would end a long scan, too."""
     connection = MongoConnection("mongodb://h/shop?timeoutMS=100", app_name="test")
     assert connection.client.options.timeout is None
+
+
+def test_one_of_several_mongos_is_kept_to() -> None:
+    """Of the servers that can be used the same one gets every call, and another without it."""
+    choose = MongoConnection("mongodb://a,b/shop", app_name="test").client.options.server_selector
+    a, b, c = (ServerDescription((name, 27017)) for name in "abc")
+    assert choose([c, a, b]) == choose([b, c, a]) == [a]
+    assert choose([c, b]) == [b]
+    assert choose([]) == []
