@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.raft.group import ELECTION_TICKS, SETTINGS, TIMEOUT_TICKS, Group, ids
+from tests.raft.group import SETTINGS, Group, ids
 from tests.raft.oracle import Oracle
 
 from mnc.raft import (
-    AddLearner,
     Appended,
     AppendEntries,
     Conflict,
@@ -205,80 +204,18 @@ def test_a_restarted_follower_catches_up() -> None:
 
 
 def test_the_leader_knows_how_far_its_followers_are() -> None:
-    """The driver sees who has stored what, and who is silent."""
+    """The driver sees who has stored what, and nobody but the leader knows."""
     group = Group("abc")
     group.elect("a")
     group.cut("ac")
-    group.tick("abc", 6)
-    followers = group["a"].followers
-    assert followers[NodeId("b")].match_index == group["a"].last_entry[1]
-    assert followers[NodeId("b")].silent_ticks == 0
-    assert followers[NodeId("c")].silent_ticks == 6
-    assert group["b"].followers == {}
-
-
-def test_silence_counts_from_the_election() -> None:
-    """A voter that has not answered yet is silent for as long as it could have answered."""
-    group = Group("abc", others="d")
-    group.elect("a")
-    assert {status.silent_ticks for status in group["a"].followers.values()} == {0}
-    group.tick("abc", 30)
-    group.cut("ad")
-    group["a"].change_membership(AddLearner(NodeId("d")))
-    group.tick("abc", 3)
-    assert group["a"].followers[NodeId("d")].silent_ticks == 3
-
-
-def test_the_leader_before_is_silent_since_it_was_heard() -> None:
-    """Whoever a new leader has waited for in vain is known to be silent from the beginning."""
-    group = Group("abc")
-    group.elect("a")
-    group.crash("a")
-    group.elect("b")
-    assert group["b"].followers[NodeId("a")].silent_ticks == TIMEOUT_TICKS
-    assert group["b"].followers[NodeId("c")].silent_ticks == 0
-
-
-@pytest.mark.parametrize(("waited", "silent"), [(0, ELECTION_TICKS), (15, 15)])
-def test_the_leader_before_is_silent_when_it_is_gone(waited: int, silent: int) -> None:
-    """A leader that was reported gone counts as silent for an election time-out at least."""
-    group = Group("abc")
-    group.elect("a")
-    group.crash("a")
-    group.tick("bc", waited)
-    for name in "bc":
-        group[name].leader_is_gone(NodeId("a"))
+    before = group["a"].match_index[NodeId("c")]
+    group["a"].propose(b"x")
     group.settle()
-    assert group["b"].followers[NodeId("a")].silent_ticks == silent
-
-
-def test_a_leader_before_that_voted_is_not_silent() -> None:
-    """Who gave its vote is there, however long ago it led."""
-    group = Group("abc")
-    group.elect("a")
-    group.cut("ab", "ac", "bc")
-    group.tick("abc", TIMEOUT_TICKS - 1)
-    group.cut("bc")
-    group.lost = lambda message: (
-        "c" in (message.sender, message.receiver) or isinstance(message, Appended)
-    )
-    group.tick("b")
-    assert group.leaders() == "b"
-    assert group["b"].followers[NodeId("a")].silent_ticks == 0
-
-
-def test_who_led_long_ago_is_not_silent_for_that() -> None:
-    """Only the leader just before counts as silent; a node that leads hears the others anew."""
-    group = Group("abc")
-    group.elect("a")
-    group["a"].transfer_leadership(NodeId("b"))
-    group.tick("abc", 3 * TIMEOUT_TICKS)
-    group.cut("ab", "bc")
-    group.tick("b", 2 * ELECTION_TICKS)
-    group.lost = lambda message: "a" in (message.sender, message.receiver)
-    group.elect("b")
-    assert group.leaders() == "b"
-    assert group["b"].followers[NodeId("a")].silent_ticks == 0
+    assert group["a"].match_index == {
+        NodeId("b"): group["a"].last_entry[1],
+        NodeId("c"): before,
+    }
+    assert group["b"].match_index == {}
 
 
 def test_a_ready_is_finished_before_the_next() -> None:

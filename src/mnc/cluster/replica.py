@@ -220,8 +220,8 @@ class Replica:
         if self._raft.soft_state.role is not Role.LEADER:
             return False
         matches = {
-            node: follower.match_index
-            for node, follower in self._raft.followers.items()
+            node: match_index
+            for node, match_index in self._raft.match_index.items()
             if node in self._raft.configuration.voters and self._answers(node)
         }
         if not matches:
@@ -426,9 +426,9 @@ class Replica:
             followers={
                 node: Follower(
                     silent_s=self._silence.turns_in_all(node, self._turn) * self._pace.tick_s,
-                    is_caught_up=follower.match_index >= raft.commit_index,
+                    is_caught_up=match_index >= raft.commit_index,
                 )
-                for node, follower in raft.followers.items()
+                for node, match_index in raft.match_index.items()
             },
             greeting={node: greeting.name for node, greeting in self._greetings.items()},
             names={node: member.name for node, member in self.state.members.items()},

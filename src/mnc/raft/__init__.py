@@ -65,7 +65,7 @@ from mnc.raft.messages import (
     Vote,
 )
 from mnc.raft.node import Raft
-from mnc.raft.ready import FollowerStatus, Ready
+from mnc.raft.ready import Ready
 from mnc.raft.settings import RaftSettings
 from mnc.raft.types import (
     Configuration,
@@ -90,7 +90,6 @@ __all__ = [
     "Configuration",
     "Conflict",
     "Entry",
-    "FollowerStatus",
     "HardState",
     "InstallSnapshot",
     "Message",

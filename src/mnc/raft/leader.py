@@ -7,7 +7,6 @@ counted from the sending, and one number serves the lease and the check of the q
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mnc.raft.errors import Refusal, RefusedError
@@ -56,7 +55,6 @@ class Leadership:
         log: Log,
         settings: RaftSettings,
         outbox: list[Message],
-        silent_ticks: Mapping[NodeId, int],
     ) -> None:
         self._node = node
         self._term = term
@@ -69,8 +67,6 @@ class Leadership:
         self.transfer: Transfer | None = None
         # Entries of earlier terms are committed through the first one of this (paper §5.4.2, §8).
         self._append(NoOp())
-        for follower in self.followers.keys() & silent_ticks.keys():
-            self.followers[follower].awaited_since = -silent_ticks[follower]
 
     # What time does
 
@@ -110,15 +106,6 @@ class Leadership:
             and self._now - round_ < self._settings.lease_ticks
             and not (self.transfer is not None and self.transfer.asked)
         )
-
-    def silent_ticks(self, follower: NodeId) -> int:
-        """Return the ticks since the sending of what the follower answered last.
-
-        Until it has answered: since this leader has waited for it.
-        """
-        progress = self.followers[follower]
-        has_answered = progress.answered_round != NO_ROUND
-        return self._now - (progress.answered_round if has_answered else progress.awaited_since)
 
     # What the driver asks for
 
@@ -204,7 +191,6 @@ class Leadership:
             self.followers[member] = Progress(
                 next_index=log.last_index,
                 max_inflight=self._settings.max_inflight_appends,
-                awaited_since=self._now,
             )
         if log.configuration_index <= log.commit_index:
             for removed in self.followers.keys() - members:

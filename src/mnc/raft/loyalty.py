@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
-
 from mnc.raft.messages import RequestVote
-from mnc.raft.types import NodeId
 
 __all__ = ["Loyalty"]
 
@@ -18,23 +14,21 @@ class Loyalty:
     heard, unless the leader is known to be gone.
     """
 
-    __slots__ = ("_leader", "_shortest_ticks", "_ticks", "_unheeded")
+    __slots__ = ("_shortest_ticks", "_ticks", "_unheeded")
 
     def __init__(self, *, shortest_ticks: int) -> None:
         self._shortest_ticks = shortest_ticks
         # A node that restarts may have heard a leader just before, whose lease counts on it.
         self._ticks = 0
-        self._leader: NodeId | None = None
         self._unheeded: RequestVote | None = None
 
     def tick(self) -> None:
         """Count a tick without a word from the leader."""
         self._ticks += 1
 
-    def renew(self, leader: NodeId) -> None:
+    def renew(self) -> None:
         """Hear the leader."""
         self._ticks = 0
-        self._leader = leader
         self._unheeded = None
 
     @property
@@ -51,8 +45,3 @@ class Loyalty:
         self._ticks = max(self._ticks, self._shortest_ticks)
         unheeded, self._unheeded = self._unheeded, None
         return unheeded
-
-    def silence(self, heard: AbstractSet[NodeId]) -> Mapping[NodeId, int]:
-        """Return the ticks since the leader was heard, unless it is among those `heard` now."""
-        leader, self._leader = self._leader, None
-        return {} if leader is None or leader in heard else {leader: self._ticks}

@@ -6,7 +6,6 @@ The package's docstring shows how to drive it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
 
 from mnc.raft.errors import Refusal, RefusedError
 from mnc.raft.leader import Leadership
@@ -25,7 +24,7 @@ from mnc.raft.messages import (
     TimeoutNow,
     Vote,
 )
-from mnc.raft.ready import FollowerStatus, Ready
+from mnc.raft.ready import Ready
 from mnc.raft.settings import RaftSettings
 from mnc.raft.states import Following, Polling, State, describe
 from mnc.raft.types import (
@@ -268,17 +267,15 @@ class Raft:
         return self._log.snapshot
 
     @property
-    def followers(self) -> Mapping[NodeId, FollowerStatus]:
-        """What this node knows of each follower; empty unless it is the leader."""
+    def match_index(self) -> Mapping[NodeId, int]:
+        """Up to where each follower has stored the log; empty unless this node is the leader.
+
+        It is 0 until a follower answers in this term.
+        """
         state = self._state
         if not isinstance(state, Leadership):
             return {}
-        return {
-            node: FollowerStatus(
-                match_index=progress.match_index, silent_ticks=state.silent_ticks(node)
-            )
-            for node, progress in state.followers.items()
-        }
+        return {node: progress.match_index for node, progress in state.followers.items()}
 
     # Elections
 
@@ -312,7 +309,7 @@ class Raft:
         if poll.ballot is Ballot.PRE_VOTE:
             self._campaign(Ballot.ELECTION)
         else:
-            self._lead(poll.granted)
+            self._lead()
 
     def _on_vote(self, message: Vote) -> None:
         poll = self._state
@@ -378,7 +375,7 @@ class Raft:
             self._see_term(message.term)
         if not isinstance(self._state, Following) or self._state.leader != message.sender:
             self._become(Following(leader=message.sender))
-        self._loyalty.renew(message.sender)
+        self._loyalty.renew()
         self._ticks_waited = 0
         return True
 
@@ -435,8 +432,7 @@ class Raft:
 
     # Leading
 
-    def _lead(self, voters: AbstractSet[NodeId]) -> None:
-        """Lead with the votes of `voters`."""
+    def _lead(self) -> None:
         self._become(
             Leadership(
                 node=self.node,
@@ -444,7 +440,6 @@ class Raft:
                 log=self._log,
                 settings=self._settings,
                 outbox=self._outbox,
-                silent_ticks=self._loyalty.silence(voters),
             )
         )
 

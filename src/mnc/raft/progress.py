@@ -25,21 +25,17 @@ class Progress:
         "_inflight",
         "_max_inflight",
         "answered_round",
-        "awaited_since",
         "match_index",
         "next_index",
     )
 
-    def __init__(self, *, next_index: int, max_inflight: int, awaited_since: int) -> None:
+    def __init__(self, *, next_index: int, max_inflight: int) -> None:
         self.match_index = 0
         """The follower's log is the leader's up to here, on its disk."""
         self.next_index = next_index
         """The next entry to send."""
         self.answered_round = NO_ROUND
         """The newest round that the follower has answered."""
-        self.awaited_since = awaited_since
-        """The tick from which on it could have answered; negative when it has kept silent since
-        before the election."""
         self._max_inflight = max_inflight
         self._inflight: deque[int] | None = deque()
         """The last entry of each unanswered message; None while probing."""

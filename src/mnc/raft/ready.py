@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mnc.raft.messages import Message
 from mnc.raft.types import Entry, HardState, Snapshot, SoftState
 
-__all__ = ["FollowerStatus", "Ready"]
+__all__ = ["Ready"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,18 +31,3 @@ class Ready:
     """To be applied in this order, after `snapshot`, once all of the above is on the disk."""
     soft_state: SoftState
     """What the node is now."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FollowerStatus:
-    """What a leader knows of a follower."""
-
-    match_index: int
-    """The follower has stored the log up to here; 0 until it answers in this term."""
-    silent_ticks: int
-    """Ticks since the sending of what it answered last.
-
-    Until it answers in this term, they count from the election, or from the entry that added it.
-    Only the leader before this one, unless it voted for this one, counts from when this node last
-    heard it, and as silent for `min_election_ticks` at least when it was reported gone.
-    """
