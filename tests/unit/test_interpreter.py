@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+
+from mnc.interpreter import CollectorRest
 
 _TURNS = """
 import sys, threading, time
@@ -35,3 +38,13 @@ def test_a_working_thread_lets_the_loop_go_on() -> None:
         return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     assert seconds("hastened") < seconds("left alone") / 2
+
+
+def test_the_collector_rests_as_long_as_anybody_wants() -> None:
+    """It works again when the last rest has ended, whichever that is."""
+    rests = [CollectorRest(), CollectorRest()]
+    assert not gc.isenabled()
+    rests.pop(0)
+    assert not gc.isenabled()
+    rests.pop()
+    assert gc.isenabled()

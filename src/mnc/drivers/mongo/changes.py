@@ -26,8 +26,9 @@ from pymongo.read_preferences import ReadPreference
 from mnc.capture.ports import ChangeDocument, Open, Reply, StartAfter, StartAt
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.failures import source_error
-from mnc.drivers.mongo.pieces import decode_in_pieces
+from mnc.drivers.mongo.pieces import PIECE_BYTES, decode_in_pieces
 from mnc.errors import PositionLostError
+from mnc.interpreter import CollectorRest
 from mnc.model import ClusterTime, ResumeToken
 
 __all__ = ["MongoChangeSource", "MongoChangeStream"]
@@ -146,6 +147,7 @@ class MongoChangeStream:
 
         def read() -> Reply:
             reply = self._command_raw(command)
+            rest = CollectorRest() if len(reply.raw) > PIECE_BYTES else None
             events, cursor = _decode(reply)
             self._cursor_id = cursor["id"]
             return Reply(
@@ -153,6 +155,7 @@ class MongoChangeStream:
                 token=_token(cursor["postBatchResumeToken"]),
                 size_bytes=len(reply.raw),
                 invalidated=cursor["id"] == 0,
+                held=rest,
             )
 
         return await self._in_thread(read)
