@@ -8,6 +8,7 @@ from tests.fakes.checkpoints import FakeCheckpointStore
 from tests.fakes.faults import Script
 from tests.fakes.source import DATABASE, FakeSource
 from tests.fakes.stream import FakeStream
+from tests.fakes.tokens import event_token
 from tests.fakes.values import NAMESPACE, checkpoint
 from tests.fakes.virtual_time import virtual_time
 
@@ -119,9 +120,9 @@ async def test_oplog_decides_what_is_lost() -> None:
     assert await lost_positions(source, [standing(new)]) == {}
     lost = await lost_positions(source, [standing(new, event=old)])
     assert set(lost) == {old}
-    source.now = ClusterTime(source.now.seconds - 3600, 1)
-    source.oldest = source.now
-    assert set(await lost_positions(source, [standing(new, event=old)])) == {old, new}
+    future = event_token(ClusterTime(source.now.seconds + 3600, 1))
+    lost = await lost_positions(source, [standing(future, event=new)])
+    assert set(lost) == {future}
     assert all(stream.is_closed for stream in source.streams)
 
 
