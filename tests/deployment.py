@@ -67,7 +67,7 @@ class Deployment:
         self.settings = {
             "MONGO_URI": f"{scheme_and_host}/{self.database}?{options}",
             "MONGO_WATCH_COLLECTIONS": ",".join(collections),
-            "MONGO_RESUMETOKENS_COLLECTION": TOKENS,
+            "MONGO_RESUME_TOKENS_COLLECTION": TOKENS,
             "NATS_SERVER_URL": nats_url,
             "NATS_STREAM_NAME": self.stream,
             **settings,
