@@ -7,9 +7,9 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_NO_INPUT=1
 WORKDIR /build
-# What runs beside mnc, a file of locks/: "otel" for traces.
+COPY locks/build.txt locks/serve.txt locks/otel.txt locks/
+# Which of them mnc runs with: "otel" for traces.
 ARG LOCK=serve
-COPY locks/build.txt locks/${LOCK}.txt locks/
 # Packages before sources: a change of mnc alone takes them from the cache of layers.
 RUN python -m venv tools \
     && tools/bin/pip install --require-hashes --requirement locks/build.txt \
