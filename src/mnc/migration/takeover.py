@@ -112,9 +112,8 @@ async def lost_positions(
             break  # the oplog reaches back to all that follow
         lost[token] = error
     # ... but for one that lies in the future, as of another cluster.
-    for token in ascending[-1:]:
-        if (error := await _loss(source, collections, token)) is not None:
-            lost[token] = error
+    if ascending and (error := await _loss(source, collections, ascending[-1])):
+        lost[ascending[-1]] = error
     return lost
 
 

@@ -54,6 +54,8 @@ class MongoEarlierConnector:
         """`place` is `DATABASE.COLLECTION`; a `*` in it stands for the watched collection."""
         self._connection = connection
         self._place = place
+        self._found: dict[str, EarlierTokens] = {}
+        """By their places: one may be that of many collections, and is read through."""
 
     async def tokens(self, collection: str, /) -> EarlierTokens:
         """Return what a token collection holds; see `EarlierConnector.tokens`.
@@ -61,6 +63,11 @@ class MongoEarlierConnector:
         Cancellation: returns at once; the question goes on for up to a minute.
         """
         place = self._place.replace(_EACH, collection)
+        if place not in self._found:
+            self._found[place] = await self._read(place)
+        return self._found[place]
+
+    async def _read(self, place: str) -> EarlierTokens:
         try:
             found = await trio.to_thread.run_sync(self._summary, place, abandon_on_cancel=True)
         except PyMongoError as error:

@@ -58,7 +58,12 @@ class StreamsByCollection:
         """Return the token of a collection's last event; see `EarlierStream.last`."""
         stream = self._streams.replace(_EACH, collection.upper())
         api = StreamApi(self._session, stream=stream, timeout_s=self._timeout_s)
-        found = await api.last_messages([f"{stream}.{name}" for name in get_args(Operation)])
+        try:
+            found = await api.last_messages([f"{stream}.{name}" for name in get_args(Operation)])
+        except StreamMissingError as error:
+            raise StreamMissingError(
+                f"there is no stream {stream}", remedy="correct --published-to", code=error.code
+            ) from error
         wanted = {"db": self._database, "coll": collection}
         return max(
             (
