@@ -115,18 +115,11 @@ def decide(standing: Standing, lost: Mapping[ResumeToken, PositionLostError]) ->
         )
     start, found = _start(standing, earlier.newest, event, lost)
     own = _token(standing.own)
-    if own is None or (own in lost and own < start):
+    if own is None or (own in lost and own <= start):
         if start in lost:
             return Refused(found=lost[start].message, remedy=_LOST)
         return TakeOver(token=start, found=found)
-    if own > start and event is None:
-        return Refused(
-            found=f"mnc watches it already, from {_time(own)} on, and the earlier connector's "
-            f"newest token is of {_time(start)}",
-            remedy="if this command was applied before, nothing is left to do; if `mnc serve` was "
-            "started without it, see docs/migration.md: what lies between is not in the stream",
-        )
-    return Kept(found=f"mnc has a position of its own, of {_time(own)}")
+    return _keep(own, start, event, lost)
 
 
 _LOST = (
@@ -148,6 +141,25 @@ def _start(
     if published is not None and published > newest:
         return published, f"after its last event in the earlier stream, of {_time(published)}"
     return newest, f"after the newest token in {standing.earlier.place}, of {_time(newest)}"
+
+
+def _keep(
+    own: ResumeToken,
+    start: ResumeToken,
+    event: ResumeToken | None,
+    lost: Mapping[ResumeToken, PositionLostError],
+) -> Decision:
+    """Say whether mnc's own position is as good as the earlier connector's."""
+    if own in lost:  # it lies in the future
+        return Refused(found=lost[own].message, remedy=lost[own].remedy)
+    if own > start and event is None:
+        return Refused(
+            found=f"mnc watches it already, from {_time(own)} on, and the earlier connector's "
+            f"newest token is of {_time(start)}",
+            remedy="if this command was applied before, nothing is left to do; if `mnc serve` was "
+            "started without it, see docs/migration.md: what lies between is not in the stream",
+        )
+    return Kept(found=f"mnc has a position of its own, of {_time(own)}")
 
 
 def _token(checkpoint: Checkpoint | None) -> ResumeToken | None:

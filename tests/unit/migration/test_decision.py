@@ -91,6 +91,7 @@ def test_collection_goes_on_after_what_was_published(
         # The oplog reaches back to event 5.
         (standing(newest=3), "gone"),
         (standing(newest=3, event=1), "gone"),
+        (standing(newest=3, event=4, own=4), "gone"),
         # mnc was started at "now" before the take-over: 4 and 5 are nowhere.
         (standing(newest=3, own=6), "mnc watches it already"),
     ],
@@ -101,6 +102,15 @@ def test_what_would_lose_events_is_refused(found: Standing, words: str) -> None:
     assert isinstance(decision, Refused)
     assert words in decision.found
     assert decision.remedy
+
+
+def test_position_of_mnc_in_the_future_is_not_moved_back() -> None:
+    """It is of another MongoDB, and so may the stream be: a person looks."""
+    found = standing(newest=3, own=6)
+    future = PositionLostError("in the future", remedy="check MONGO_URI")
+    assert decide(found, {token(6): future}) == Refused(
+        found="in the future", remedy="check MONGO_URI"
+    )
 
 
 @pytest.mark.parametrize(
