@@ -7,12 +7,14 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_NO_INPUT=1
 WORKDIR /build
-COPY locks/build.txt locks/serve.txt locks/
+COPY locks/build.txt locks/serve.txt locks/otel.txt locks/
+# Which of them mnc runs with: "otel" for traces.
+ARG LOCK=serve
 # Packages before sources: a change of mnc alone takes them from the cache of layers.
 RUN python -m venv tools \
     && tools/bin/pip install --require-hashes --requirement locks/build.txt \
     && python -m venv --without-pip /app \
-    && tools/bin/pip --python /app/bin/python install --require-hashes --requirement locks/serve.txt
+    && tools/bin/pip --python /app/bin/python install --require-hashes --requirement "locks/${LOCK}.txt"
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \

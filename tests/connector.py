@@ -56,13 +56,20 @@ class ConnectorProcess:
 
     # --- what it says ----------------------------------------------------------------------------
 
+    def lines(self) -> Sequence[Mapping[str, Any]]:
+        """Return its log lines so far, the oldest first."""
+        lines = self.said().splitlines(keepends=True)
+        # The last line may be half written, and an error for the terminal is no JSON.
+        complete = [line for line in lines if line.startswith("{") and line.endswith("\n")]
+        return [json.loads(line) for line in complete]
+
     def log(self, event: str) -> Sequence[Mapping[str, Any]]:
         """Return the log lines of one event so far, the oldest first."""
-        return [line for line in self._log_lines() if line["event"] == event]
+        return [line for line in self.lines() if line["event"] == event]
 
     def troubles(self) -> Sequence[Mapping[str, Any]]:
         """Return the warnings and errors that it has logged so far."""
-        return [line for line in self._log_lines() if line["level"] in ("warning", "error")]
+        return [line for line in self.lines() if line["level"] in ("warning", "error")]
 
     def said(self) -> str:
         """Return all that it has said, log lines or not."""
@@ -153,12 +160,6 @@ class ConnectorProcess:
     def resume(self) -> None:
         """Let it go on after `pause`."""
         self._popen.send_signal(signal.SIGCONT)
-
-    def _log_lines(self) -> Sequence[Mapping[str, Any]]:
-        lines = self.said().splitlines(keepends=True)
-        # The last line may be half written, and an error for the terminal is no JSON.
-        complete = [line for line in lines if line.startswith("{") and line.endswith("\n")]
-        return [json.loads(line) for line in complete]
 
     def _check_log(self) -> None:
         text = self.said()

@@ -24,6 +24,7 @@ from mnc.errors import CheckpointError, FenceLostError, MncError, NotOwnerError
 from mnc.model import SINGLE_INSTANCE, Checkpoint, Epoch, Namespace, Position, StreamSeq
 from mnc.publish.ports import Batch, StreamPort
 from mnc.publish.publisher import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Publisher
+from mnc.telemetry.tracing import UNTRACED, LaneTracer
 
 __all__ = ["Lane", "LaneObserver", "acquire"]
 
@@ -123,8 +124,10 @@ class Lane:
         publisher: Publisher,
         keeper: CheckpointKeeper,
         observer: LaneObserver,
+        tracer: LaneTracer = UNTRACED,
     ) -> None:
         self.route = route
+        self._tracer = tracer
         self._publisher = publisher
         self._keeper = keeper
         self._observer = observer
@@ -159,7 +162,8 @@ class Lane:
         while events := await self.route.take(
             max_events=MAX_BATCH_EVENTS, max_bytes=MAX_BATCH_BYTES
         ):
-            await self._publisher.publish(events)
+            with self._tracer.batch(events):
+                await self._publisher.publish(events)
             self.route.settle(events)
             self._keeper.advance(self._publisher.reached)
 

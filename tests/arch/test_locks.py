@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from tests.servers import OLD_SERVERS
 
 _ROOT = Path(__file__).parents[2]
-_LOCKS = ["serve", "build", "embedded", "dev"]
+_LOCKS = ["serve", "otel", "build", "embedded", "dev"]
 _SERVER_LOCKS = [f"nats-server-{version}" for version in OLD_SERVERS]
 
 
@@ -28,12 +28,15 @@ def _required(lock: str) -> list[str]:
     project, groups = pyproject["project"], pyproject["dependency-groups"]
     runtime = list(project["dependencies"])
     build = list(groups["build"])
-    embedded = [*runtime, *project["optional-dependencies"]["embedded"], *build]
+    extras = project["optional-dependencies"]
+    otel = [*runtime, *extras["otel"]]
+    embedded = [*runtime, *extras["embedded"], *build]
     return {
         "serve": runtime,
+        "otel": otel,
         "build": build,
         "embedded": embedded,
-        "dev": [*embedded, *groups["dev"]],
+        "dev": [*embedded, *extras["otel"], *groups["dev"]],
     }[lock]
 
 
@@ -59,6 +62,7 @@ def test_a_lock_has_hashes_and_no_host(lock: str) -> None:
 def test_larger_locks_contain_the_smaller_ones() -> None:
     """What is installed for development also runs the embedded servers, in the same versions."""
     assert _pins("serve").items() <= _pins("embedded").items() <= _pins("dev").items()
+    assert _pins("serve").items() <= _pins("otel").items() <= _pins("dev").items()
     assert _pins("build").items() <= _pins("embedded").items()
 
 

@@ -10,13 +10,14 @@ import trio
 from tests.contract.conftest import Connect
 from tests.contract.streams import JetStreamHarness
 from tests.contract.unbatched import batch_of, marker_of, numbered, numbers_of, reached_at
-from tests.jetstream import publish_message
+from tests.jetstream import publish_message, read_messages
 
 from mnc.drivers.nats.mode import Mode
 from mnc.encode.dead_letter import dead_letter
 from mnc.encode.subject import stream_subjects
 from mnc.errors import (
     FenceLostError,
+    PayloadTooLargeError,
     SinkError,
     SinkRefusedError,
     SinkUnavailableError,
@@ -176,3 +177,21 @@ async def test_a_chain_does_not_go_on_behind_a_marker_that_took_over(
     with pytest.raises(FenceLostError):
         await unchangeable.port.publish(batch_of(unchangeable, 4, fence=4))
     assert await numbers_of(unchangeable) == [1, 2, 3]
+
+
+async def test_headers_of_a_batch_are_on_its_events(unchangeable: JetStreamHarness) -> None:
+    """In every mode each event's message has them, and they count for the broker's limit."""
+    port = unchangeable.port
+    headers = {"traceparent": "00-1-2-01"}
+    await port.ensure()
+    fence = await port.publish(replace(batch_of(unchangeable, 1, 2), headers=headers))
+    await _allow_batches(unchangeable)
+    await port.ensure()
+    assert await port.read_position(marker_of(unchangeable)) == reached_at(2, fence + 1)
+    batch = batch_of(unchangeable, 3, 4, fence=fence + 1)
+    await port.publish(replace(batch, headers=headers))
+    stored = await trio.to_thread.run_sync(read_messages, unchangeable.url, unchangeable.name)
+    assert [m.headers.get("traceparent") for m in stored] == ["00-1-2-01"] * 4 + [None]
+    too_long = {"tracestate": "x" * 1024 * 1024}
+    with pytest.raises(PayloadTooLargeError):
+        await port.publish(replace(batch, headers=too_long))

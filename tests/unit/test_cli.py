@@ -20,7 +20,7 @@ from mnc.errors import ConfigError, SinkUnavailableError, SourceUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_COMMANDS = ["up", "serve", "check", "tail", "status"]
+_COMMANDS = ["up", "serve", "check", "tail", "status", "migrate"]
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == f"mnc {__version__}\n"
 
 
-@pytest.mark.parametrize("args", [["srve"], ["--bogus"], []])
+@pytest.mark.parametrize("args", [["srve"], ["--bogus"], [], ["migrate", "--tokens", "x."]])
 def test_wrong_usage_is_2(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """An unknown command or option ends with 2 and a hint, on standard error only."""
     assert run(args) == 2

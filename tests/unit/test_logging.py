@@ -136,6 +136,15 @@ def test_the_form_follows_the_stream_unless_set(
     assert ("\x1b[" in line) is (stream.isatty() and not is_json)
 
 
+def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who wants no colours on a terminal gets readable lines without."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = _configured(form="auto", stream=_Terminal())
+    structlog.get_logger().info("a", b=1)
+    assert "\x1b[" not in stream.getvalue()
+    assert not stream.getvalue().startswith("{")
+
+
 def test_logs_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     """Standard output stays free for data."""
     configure_logging("info", "json")

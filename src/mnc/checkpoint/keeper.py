@@ -17,6 +17,7 @@ from mnc.backoff import Backoff
 from mnc.checkpoint.ports import CheckpointStore
 from mnc.errors import CheckpointError
 from mnc.model import Checkpoint, Namespace
+from mnc.telemetry.tracing import UNTRACED, LaneTracer
 
 __all__ = ["CheckpointKeeper", "CheckpointObserver"]
 
@@ -50,8 +51,10 @@ class CheckpointKeeper:
         interval_s: float,
         observer: CheckpointObserver,
         rng: random.Random,
+        tracer: LaneTracer = UNTRACED,
     ) -> None:
         self._store = store
+        self._tracer = tracer
         self._namespace = namespace
         self._newest: Checkpoint | None = None
         self._stored: Checkpoint | None = None
@@ -95,6 +98,7 @@ class CheckpointKeeper:
         newest = self._newest
         if newest is None or newest == self._stored:
             return
-        await self._store.save(self._namespace, newest)
+        with self._tracer.checkpoint():
+            await self._store.save(self._namespace, newest)
         self._stored = newest
         self._observer.checkpointed(newest)

@@ -280,8 +280,9 @@ class Replica:
         if node in self._raft.configuration.members and node not in self._silence.gone:
             self._silence.miss(node)
             # Who has left was expected to go.
-            log = self._log.warning if node in self.state.members else self._log.info
-            log("cluster.member_gone", node=node, name=self._name_of(node))
+            (self._log.warning if node in self.state.members else self._log.info)(
+                "cluster.member_gone", node=node, name=self._name_of(node)
+            )
         self._raft.leader_is_gone(node)
         self._wake()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mnc.encode.reference import PayloadReference
@@ -26,6 +26,8 @@ class Batch:
     marker_subject: str
     position: Position
     expected_seq: StreamSeq
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """For the message of every event, beside its own: the context of a trace."""
 
     @property
     def size_bytes(self) -> int:

@@ -35,6 +35,7 @@ from mnc.model import Checkpoint, EncodedEvent, Epoch, Position
 from mnc.publish.fence import Foreign, NotStored, Stored, reconcile
 from mnc.publish.ports import Batch, StreamPort
 from mnc.publish.remedy import Remedies
+from mnc.telemetry.tracing import UNTRACED, LaneTracer
 
 __all__ = ["MAX_BATCH_BYTES", "MAX_BATCH_EVENTS", "PublishObserver", "Publisher"]
 
@@ -87,8 +88,10 @@ class Publisher:
         in_flight: trio.CapacityLimiter,
         observer: PublishObserver,
         rng: random.Random,
+        tracer: LaneTracer = UNTRACED,
     ) -> None:
         self._stream = stream
+        self._tracer = tracer
         self._remedies = remedies
         self._marker_subject = marker_subject
         self._reached = reached
@@ -179,16 +182,18 @@ class Publisher:
         Raises SinkRefusedError when it isn't JetStream's answer to this batch, but a permission or
         the like.
         """
-        batch = Batch(
-            events=events,
-            marker_subject=self._marker_subject,
-            position=Position(token=events[-1].token, epoch=self._epoch),
-            expected_seq=self._reached.stream_seq,
-        )
         try:
             async with self._in_flight:
                 sent_at = trio.current_time()
-                stream_seq = await self._stream.publish(batch)
+                with self._tracer.publish(events) as headers:
+                    batch = Batch(
+                        events=events,
+                        marker_subject=self._marker_subject,
+                        position=Position(token=events[-1].token, epoch=self._epoch),
+                        expected_seq=self._reached.stream_seq,
+                        headers=headers,
+                    )
+                    stream_seq = await self._stream.publish(batch)
         except (
             DuplicateInBatchError,
             FenceLostError,

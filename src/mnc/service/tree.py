@@ -13,6 +13,7 @@ take over; then the clients are closed, then HTTP.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,8 +40,12 @@ from mnc.supervise.supervisor import Supervisor
 from mnc.telemetry.lanes import Lanes
 from mnc.telemetry.metrics import Metrics
 from mnc.telemetry.stalls import StallWatch
+from mnc.telemetry.tracing import Tracing, open_tracing
 
 __all__ = ["Running", "run_service"]
+
+_LAST_TRACES_S = 2.0
+"""How long a shutdown waits for a collector of traces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +90,7 @@ async def run_service(
     )
     metrics.watch_budget(lambda: budget.statistics().used_bytes, limit_bytes=budget.limit_bytes)
     lanes = Lanes(mongo.database.name, metrics)
+    tracing = open_tracing(os.environ)
     ownership: Ownership = (
         Alone(settings.mongo_watch_collections)
         if settings.raft_cluster_size == 1
@@ -93,7 +99,7 @@ async def run_service(
     supervisor = Supervisor(
         lanes=lanes,
         workshop=SettingsWorkshop(
-            settings, mongo=mongo, stream=stream, session=session, budget=budget
+            settings, mongo=mongo, stream=stream, session=session, budget=budget, tracing=tracing
         ),
         policy=RestartPolicy(),
         rng=random.Random(),  # noqa: S311 - jitter, no secret
@@ -133,8 +139,15 @@ async def run_service(
                 beside.cancel_scope.cancel()
             clients.cancel_scope.cancel()
         await mongo.close()
+        await _send_traces(tracing)
         http.cancel_scope.cancel()
     log.info("service.stopped")
+
+
+async def _send_traces(tracing: Tracing) -> None:
+    """Send the traces that are left, if the collector takes them at once."""
+    with trio.move_on_after(_LAST_TRACES_S):
+        await trio.to_thread.run_sync(tracing.close, abandon_on_cancel=True)
 
 
 async def _watch(

@@ -29,6 +29,7 @@ from mnc.model import Epoch
 from mnc.publish.publisher import Publisher
 from mnc.publish.remedy import ClaimChecks, DeadLetters, Remedies, Remedy, Stop
 from mnc.telemetry.lane import LaneTelemetry
+from mnc.telemetry.tracing import Tracing
 
 __all__ = ["SettingsWorkshop"]
 
@@ -47,8 +48,10 @@ class SettingsWorkshop:
         stream: JetStream,
         session: NatsSession,
         budget: ByteBudget,
+        tracing: Tracing,
     ) -> None:
         self._settings = settings
+        self._tracing = tracing
         self._stream = stream
         self._remedies = _remedies(settings, session)
         self._budget = budget
@@ -81,6 +84,7 @@ class SettingsWorkshop:
             epoch=epoch,
         )
         telemetry.acquired(reached)
+        tracer = self._tracing.lane(telemetry.namespace)
         publisher = Publisher(
             stream=self._stream,
             remedies=self._remedies,
@@ -90,6 +94,7 @@ class SettingsWorkshop:
             in_flight=self._in_flight,
             observer=telemetry,
             rng=self._rng,
+            tracer=tracer,
         )
         keeper = CheckpointKeeper(
             store=self._store,
@@ -97,11 +102,14 @@ class SettingsWorkshop:
             interval_s=self._settings.checkpoint_interval_s,
             observer=telemetry,
             rng=self._rng,
+            tracer=tracer,
         )
         account = self._budget.open_account()
         telemetry.watch_inflight(lambda: account.held_bytes)
         route = Route(collection=collection, frontier=reached.position.token, account=account)
-        return Lane(route=route, publisher=publisher, keeper=keeper, observer=telemetry)
+        return Lane(
+            route=route, publisher=publisher, keeper=keeper, observer=telemetry, tracer=tracer
+        )
 
     def reader(
         self,

@@ -7,6 +7,7 @@ through `mask_credentials`, tracebacks and the libraries' own messages included.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
@@ -76,9 +77,14 @@ def _console(stream: TextIO) -> list[Processor]:
     # The default traceback shows the values of local variables.
     return [
         structlog.dev.ConsoleRenderer(
-            colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+            colors=_has_colors(stream), exception_formatter=structlog.dev.plain_traceback
         )
     ]
+
+
+def _has_colors(stream: TextIO) -> bool:
+    # The convention of no-color.org, for those who can't read colours.
+    return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _lead_with_first_keys(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

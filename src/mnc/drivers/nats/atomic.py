@@ -104,7 +104,11 @@ class AtomicWriter:
         for number, event in enumerate(batch.events, start=1):
             if is_turn_over(number):
                 await asyncio.sleep(0)
-            place = {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
+            place = {
+                **batch.headers,
+                "Nats-Batch-Id": batch_id,
+                "Nats-Batch-Sequence": str(number),
+            }
             headers = headers_of(event, place | fence if number == 1 else place)
             await client.publish(event.subject, event.payload, headers=headers)
         return await self._api.request(

@@ -18,7 +18,7 @@ longer than the duplicate window.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from dataclasses import replace
 
 import trio
 from nats.aio.client import Client
@@ -33,7 +33,7 @@ from mnc.errors import (
     OutcomeUnknownError,
     SinkUnavailableError,
 )
-from mnc.model import Checkpoint, EncodedEvent, StreamSeq
+from mnc.model import Checkpoint, StreamSeq
 from mnc.publish.ports import Batch
 
 __all__ = ["ChainedWriter"]
@@ -88,15 +88,14 @@ class ChainedWriter:
         while rest:
             async with self._lock:
                 stored, seq = await self._store(
-                    rest[: self._window], batch.marker_subject, expected_seq=seq
+                    replace(batch, events=rest[: self._window], expected_seq=seq)
                 )
             rest = rest[stored:]
         return seq
 
-    async def _store(
-        self, events: Sequence[EncodedEvent], marker_subject: str, *, expected_seq: StreamSeq
-    ) -> tuple[int, StreamSeq]:
-        """Store `events`, or the first of them; return how many, and the last one's sequence."""
+    async def _store(self, batch: Batch) -> tuple[int, StreamSeq]:
+        """Store a batch's events, or the first; return how many, and the last one's sequence."""
+        marker_subject, expected_seq = batch.marker_subject, batch.expected_seq
         for _ in range(_RACES):
             if self._lasts.get(marker_subject, expected_seq) != expected_seq:
                 # Who calls may have read the position since.
@@ -106,23 +105,23 @@ class ChainedWriter:
                 raise FenceLostError("the collection's last event is not where it was left")
             # Forgotten BEFORE the window is sent: only its answer says what is true afterwards.
             lasts, self._lasts, self._tail = self._lasts, {}, None
-            reply = await self._api.session.call(self._send, events, tail=tail)
+            reply = await self._api.session.call(self._send, batch, tail=tail)
             try:
                 raise_error(reply, stream=self._api.stream)
             except (FenceLostError, OutcomeUnknownError):
                 if await self._look(marker_subject) == tail:
-                    if len(events) == 1:
+                    if len(batch.events) == 1:
                         raise
                     # The first one was refused already, and only an answer of its own says why.
-                    events = events[:1]
+                    batch = replace(batch, events=batch.events[:1])
                 continue
             if reply.get("duplicate"):
                 raise DuplicateInBatchError("the stream has the last event of the row already")
-            seq = StreamSeq(tail + len(events))
+            seq = StreamSeq(tail + len(batch.events))
             if reply.get("seq") != seq:
                 raise OutcomeUnknownError("JetStream's answer doesn't fit the events")
             self._lasts, self._tail = lasts | {marker_subject: seq}, seq
-            return len(events), seq
+            return len(batch.events), seq
         raise SinkUnavailableError("other writers of the stream were always first")
 
     async def _look(self, marker_subject: str) -> StreamSeq:
@@ -139,12 +138,10 @@ class ChainedWriter:
 
     # --- on the asyncio side --------------------------------------------------------------------
 
-    async def _send(
-        self, client: Client, events: Sequence[EncodedEvent], *, tail: StreamSeq
-    ) -> dict[str, object]:
-        stream = {"Nats-Expected-Stream": self._api.stream}
+    async def _send(self, client: Client, batch: Batch, *, tail: StreamSeq) -> dict[str, object]:
+        stream = {**batch.headers, "Nats-Expected-Stream": self._api.stream}
         place = {**stream, "Nats-Expected-Last-Sequence": str(tail)}
-        *others, last = events
+        *others, last = batch.events
         for number, event in enumerate(others, start=1):
             if is_turn_over(number):
                 await asyncio.sleep(0)

@@ -16,7 +16,13 @@ from mnc.encode.subject import filters_of_marker
 from mnc.errors import SinkRefusedError
 from mnc.model import Checkpoint, Epoch, Position, ResumeToken
 
-__all__ = ["LastPositions", "encode_position", "last_marker", "last_positions"]
+__all__ = [
+    "LastPositions",
+    "encode_position",
+    "last_marker",
+    "last_positions",
+    "token_of_event",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +89,7 @@ def _position_of_marker(message: LastMessage) -> Checkpoint:
 
 def _position_of_event(message: LastMessage) -> Checkpoint:
     return Checkpoint(
-        position=Position(token=_token_of_event(message)), stream_seq=message.stream_seq
+        position=Position(token=token_of_event(message)), stream_seq=message.stream_seq
     )
 
 
@@ -100,8 +106,11 @@ def _decode_position(payload: bytes) -> Position:
     return Position(token=token, epoch=Epoch(int(fields["epoch"])))
 
 
-def _token_of_event(message: LastMessage) -> ResumeToken:
-    """Read the resume token of an event's payload, its `_id`."""
+def token_of_event(message: LastMessage) -> ResumeToken:
+    """Return the resume token in an event's payload, its `_id`.
+
+    Raises SinkRefusedError when the message is no change event.
+    """
     try:
         fields = orjson.loads(message.payload)["_id"]
         type_bits = fields.get("_typeBits")

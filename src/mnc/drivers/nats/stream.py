@@ -9,7 +9,7 @@ one has other fences, so a lane that meets one starts again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import assert_never
 
 import structlog
@@ -270,11 +270,12 @@ class JetStream:
             name = self._stream
             remedy = f"run: nats stream edit {name} --max-msg-size=-1"
             limits.append((self._max_msg_bytes, f"max_msg_size of stream {name}", remedy))
+        # A message of a chain has the id of the one before it, too.
         longest_id = max((len(event.message_id) for event in batch.events), default=0)
+        shared = longest_id + len(batch.marker_subject) + _lines_bytes(batch.headers.items())
         for event in batch.events:
             for limit, what, remedy in limits:
-                overhead = _overhead_bytes(event, batch.marker_subject, longest_id=longest_id)
-                if len(event.payload) + overhead > limit:
+                if len(event.payload) + shared + _overhead_bytes(event) > limit:
                     raise PayloadTooLargeError(
                         f"an event of {len(event.payload)} bytes is over {what}", remedy=remedy
                     )
@@ -298,11 +299,14 @@ def update_command(config: Mapping[str, object], subjects: Sequence[str]) -> str
     return _command("UPDATE", amended_config(config, subjects) or config, BATCH_FLAGS)
 
 
-def _overhead_bytes(event: EncodedEvent, marker_subject: str, *, longest_id: int) -> int:
-    """Return what a message takes beside its payload, at most; a chain has two message ids."""
-    named = (event.subject, event.message_id, marker_subject)
-    headers = sum(len(name) + len(value) + _HEADER_LINE_BYTES for name, value in event.headers)
-    return _HEADER_NAMES_BYTES + longest_id + sum(map(len, named)) + headers
+def _overhead_bytes(event: EncodedEvent) -> int:
+    """Return what a message takes at most beside its payload and what its batch shares."""
+    own = len(event.subject) + len(event.message_id) + _lines_bytes(event.headers)
+    return _HEADER_NAMES_BYTES + own
+
+
+def _lines_bytes(headers: Iterable[tuple[str, str]]) -> int:
+    return sum(len(name) + len(value) + _HEADER_LINE_BYTES for name, value in headers)
 
 
 def _remedy(error: SinkRefusedError, command: str) -> str:

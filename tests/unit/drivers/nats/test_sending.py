@@ -60,18 +60,21 @@ def _api() -> StreamApi:
     return _Api(session, stream="cs", timeout_s=1)
 
 
+_BATCH = Batch(
+    events=EVENTS,
+    marker_subject="cs_position.users",
+    position=checkpoint(999, stream_seq=0).position,
+    expected_seq=StreamSeq(0),
+    headers={"traceparent": "00-1-2-01"},
+)
+
+
 async def _send_atomic(client: Client) -> None:
-    batch = Batch(
-        events=EVENTS,
-        marker_subject="cs_position.users",
-        position=checkpoint(999, stream_seq=0).position,
-        expected_seq=StreamSeq(0),
-    )
-    await AtomicWriter(_api())._send(client, batch)
+    await AtomicWriter(_api())._send(client, _BATCH)
 
 
 async def _send_chained(client: Client) -> None:
-    await ChainedWriter(_api(), window=1000)._send(client, EVENTS, tail=StreamSeq(0))
+    await ChainedWriter(_api(), window=1000)._send(client, _BATCH, tail=StreamSeq(0))
 
 
 @pytest.mark.parametrize("send", [_send_atomic, _send_chained])

@@ -1,0 +1,1 @@
+"""Migration: taking over the positions of an earlier connector."""
