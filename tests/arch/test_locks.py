@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from tests.servers import OLD_SERVERS
 
 _ROOT = Path(__file__).parents[2]
-_LOCKS = ["serve", "build", "embedded", "dev"]
+_LOCKS = ["serve", "build", "release", "embedded", "dev"]
 _SERVER_LOCKS = [f"nats-server-{version}" for version in OLD_SERVERS]
 
 
@@ -32,6 +32,7 @@ def _required(lock: str) -> list[str]:
     return {
         "serve": runtime,
         "build": build,
+        "release": [*groups["release"], *build],
         "embedded": embedded,
         "dev": [*embedded, *groups["dev"]],
     }[lock]
@@ -60,6 +61,7 @@ def test_larger_locks_contain_the_smaller_ones() -> None:
     """What is installed for development also runs the embedded servers, in the same versions."""
     assert _pins("serve").items() <= _pins("embedded").items() <= _pins("dev").items()
     assert _pins("build").items() <= _pins("embedded").items()
+    assert _pins("build").items() <= _pins("release").items()
 
 
 def test_each_old_server_has_its_lock() -> None:
