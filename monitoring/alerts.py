@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from monitoring.queries import growth
+
 __all__ = ["ALERTS", "RUNBOOKS", "Alert", "groups"]
 
 RUNBOOKS = "docs/operations.md"
@@ -130,12 +132,7 @@ ALERTS: Sequence[Alert] = (
     Alert(
         name="MncDeadLetters",
         severity="warning",
-        # A counter comes to be with the first dead letter, which is no increase to Prometheus.
-        expr=(
-            f"sum by ({_LANE}, kind) (increase(mnc_events_dead_lettered_total[10m])) > 0 or "
-            f"sum by ({_LANE}, kind) (mnc_events_dead_lettered_total unless "
-            "mnc_events_dead_lettered_total offset 10m) > 0"
-        ),
+        expr=(f"sum by ({_LANE}, kind) ({growth('mnc_events_dead_lettered_total', '10m')}) > 0"),
         summary=f"Events of {_COLLECTION} have become dead letters ({{{{ $labels.kind }}}})",
         description="They are in the stream, under the subject of its dead letters.",
     ),

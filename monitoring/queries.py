@@ -21,6 +21,7 @@ __all__ = [
     "Rate",
     "expression",
     "families",
+    "growth",
 ]
 
 LANE = ("database", "collection")
@@ -93,6 +94,15 @@ class Quantile:
     of: float = 0.99
 
 
+def growth(counter: str, window: str) -> str:
+    """Return by how much each series of a counter has grown in a window, in PromQL.
+
+    A counter comes to be with the first of what it counts, which is no increase to Prometheus: for
+    a series that is younger than the window, all of it is.
+    """
+    return f"({counter} unless {counter} offset {window}) or increase({counter}[{window}])"
+
+
 Query = Rate | Increase | Level | Age | Quantile
 
 _KINDS: Mapping[type, Sequence[str]] = {
@@ -119,7 +129,7 @@ def expression(query: Query, family: Family) -> str:
         case Rate():
             return f"sum{by} (rate({metric}_total{{{where}}}[$__rate_interval]))"
         case Increase():
-            return f"sum{by} (increase({metric}_total{{{where}}}[$__rate_interval]))"
+            return f"sum{by} ({growth(f'{metric}_total{{{where}}}', '$__rate_interval')})"
         case Level(over=over):
             suffix = "_info" if family.kind == "info" else ""
             return f"{over}{by} ({metric}{suffix}{{{where}}})"

@@ -78,7 +78,7 @@ def test_the_wheel_runs_away_from_the_checkout(dist: Path, tmp_path: Path) -> No
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     _run(
         *(sys.executable, "-m", "pip", "--quiet", "--python", python),
-        *("install", "--no-deps", "--no-index", dist / _WHEEL),
+        *("install", "--no-compile", "--no-deps", "--no-index", dist / _WHEEL),
     )
     settings = {
         "MONGO_URI": "mongodb://127.0.0.1:1/shop",
