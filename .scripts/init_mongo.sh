@@ -40,6 +40,8 @@ for (const [collection, document] of Object.entries(samples)) {
 }
 JS
 )"
-# mongosh waits 30 s for a server that is still starting.
-mongosh --quiet "mongodb://$MONGO_ADDRESS/$database?directConnection=true" --eval "$script" >/dev/null
+# mongosh waits 30 s for a server that is still starting. Its input isn't this script, which `bash -s`
+# reads from there.
+mongosh --quiet "mongodb://$MONGO_ADDRESS/$database?directConnection=true" --eval "$script" \
+    </dev/null >/dev/null
 echo "mnc: $database at $MONGO_ADDRESS has the collections users and movies" >&2

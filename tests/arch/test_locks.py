@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from tests.servers import OLD_SERVERS
 
 _ROOT = Path(__file__).parents[2]
-_LOCKS = ["serve", "otel", "build", "embedded", "dev"]
+_LOCKS = ["serve", "otel", "build", "release", "embedded", "dev"]
 _SERVER_LOCKS = [f"nats-server-{version}" for version in OLD_SERVERS]
 
 
@@ -35,6 +35,7 @@ def _required(lock: str) -> list[str]:
         "serve": runtime,
         "otel": otel,
         "build": build,
+        "release": [*groups["release"], *build],
         "embedded": embedded,
         "dev": [*embedded, *extras["otel"], *groups["dev"]],
     }[lock]
@@ -64,6 +65,7 @@ def test_larger_locks_contain_the_smaller_ones() -> None:
     assert _pins("serve").items() <= _pins("embedded").items() <= _pins("dev").items()
     assert _pins("serve").items() <= _pins("otel").items() <= _pins("dev").items()
     assert _pins("build").items() <= _pins("embedded").items()
+    assert _pins("build").items() <= _pins("release").items()
 
 
 def test_each_old_server_has_its_lock() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,10 +43,14 @@ def the(folder: str, kind: str, name: str = "mnc") -> Manifest:
     (found,) = [
         manifest
         for manifest in rendered(folder)
-        if manifest["kind"] == kind
-        and (manifest["metadata"]["name"] == name or kind in {"ConfigMap", "Secret"})
+        if manifest["kind"] == kind and _is_named(manifest["metadata"]["name"], name)
     ]
     return found
+
+
+def _is_named(found: str, name: str) -> bool:
+    """Say whether it is the name, or the name with kustomize's hash behind it."""
+    return re.fullmatch(rf"{re.escape(name)}(-[0-9a-z]{{10}})?", found) is not None
 
 
 def pods(folder: str) -> Iterator[tuple[Mapping[str, str], Manifest]]:

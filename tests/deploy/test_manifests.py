@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
@@ -10,13 +11,12 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+from monitoring.alerts import ALERTS
 from tests.deploy.checkout import dockerfile
 from tests.deploy.manifests import INSTANCE_LABELS, Manifest, pods, rendered, the
 
 from mnc import __version__
 from mnc.config import Settings, load_settings, setting_rows
-from mnc.telemetry.cluster import ClusterTelemetry
-from mnc.telemetry.metrics import Metrics
 
 _FOLDERS = ["infra", "overlays/local", "overlays/production"]
 _OVERLAYS = ["overlays/local", "overlays/production"]
@@ -25,9 +25,6 @@ _OPERATOR = "monitoring.coreos.com/v1"
 
 _CLOSING_S = 5
 """What a shutdown takes beside draining: the clients, and answers of the HTTP server."""
-
-_OF_OTHERS = {"kube_pod_status_ready"}
-"""Metrics that alerts use and that kube-state-metrics has."""
 
 
 @pytest.mark.parametrize("folder", _FOLDERS)
@@ -146,27 +143,13 @@ def test_production_runs_this_version() -> None:
     assert container["image"].rpartition(":")[2] == __version__
 
 
-def test_alerts_are_about_metrics_that_exist() -> None:
-    """No alert keeps silent because a metric has another name."""
-    metrics = Metrics()
-    ClusterTelemetry(metrics.registry)
-    exposed = set(re.findall(r"^# TYPE (mnc_\w+) ", metrics.exposition().decode(), re.MULTILINE))
-    rules = list(_alerts())
-    assert rules
-    for rule in rules:
-        names = re.findall(r"\b(?:mnc|kube)_\w+", rule["expr"])
-        assert {re.sub(r"_bucket$", "", name) for name in names} <= (exposed | _OF_OTHERS), rule[
-            "alert"
-        ]
-
-
-def test_alerts_say_what_to_do() -> None:
-    """Each has a severity, a summary and a description, under a name of its own."""
-    rules = list(_alerts())
-    assert len({rule["alert"] for rule in rules}) == len(rules)
-    for rule in rules:
-        assert rule["labels"]["severity"] in {"critical", "warning"}
-        assert set(rule["annotations"]) == {"summary", "description"}
+def test_alerts_and_the_dashboard_are_deployed() -> None:
+    """Production has the alerts, and the dashboard where Grafana's sidecar finds it."""
+    (group,) = the("overlays/production", "PrometheusRule")["spec"]["groups"]
+    assert [rule["alert"] for rule in group["rules"]] == [alert.name for alert in ALERTS]
+    dashboard = the("overlays/production", "ConfigMap", "mnc-dashboard")
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert json.loads(dashboard["data"]["dashboard.json"])["title"] == "mnc"
 
 
 def _instance(folder: str) -> tuple[Manifest, Manifest]:
@@ -225,8 +208,3 @@ def _selectors(folder: str) -> Iterator[Mapping[str, str]]:
 def _labels(selector: Mapping[str, Any]) -> Mapping[str, str]:
     labels: Mapping[str, str] = selector["matchLabels"]
     return labels
-
-
-def _alerts() -> Iterator[Mapping[str, Any]]:
-    for group in the("overlays/production", "PrometheusRule")["spec"]["groups"]:
-        yield from group["rules"]

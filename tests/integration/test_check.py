@@ -71,7 +71,15 @@ def test_good_servers_are_no_problem(settings: dict[str, str]) -> None:
     assert checked.level("NATS", "permissions") == "ok"
     assert "mnc serve will make it" in checked.text("NATS", "stream")
     assert checked.level("NATS", "replicas") == "ok"
+    assert checked.level("NATS", "max_payload") == "ok"
+    assert "in the object store" in checked.text("NATS", "max_payload")
+
+
+def test_a_limit_is_judged_under_the_policy_in_force(settings: dict[str, str]) -> None:
+    """With NATS_OVERSIZE=stop a large event would stop its collection, and `mnc check` says so."""
+    checked = run_check({**settings, "NATS_OVERSIZE": "stop"}, "--json")
     assert checked.level("NATS", "max_payload") == "warning"
+    assert "stops its collection" in checked.text("NATS", "max_payload")
 
 
 def test_check_changes_nothing(settings: dict[str, str]) -> None:
@@ -333,7 +341,7 @@ def test_a_stream_in_the_way_is_a_problem(settings: dict[str, str]) -> None:
         ({"no_ack": True}, "stream", "problem", "--ack"),
         ({"max_msgs": 10, "discard": "old"}, "limits", "warning", "--discard new"),
         ({"storage": "memory"}, "storage", "warning", "memory"),
-        ({"max_msg_size": 1000}, "message size", "warning", "--max-msg-size"),
+        ({"max_msg_size": 1000}, "message size", "ok", "in the object store"),
     ],
 )
 def test_a_stream_is_judged_by_its_settings(

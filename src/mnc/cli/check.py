@@ -105,7 +105,11 @@ async def _ask_servers(settings: Settings, timeout_s: float) -> list[Finding]:
     return [
         *mongo_findings(of_mongo),
         *position_findings(of_mongo, of_nats),
-        *nats_findings(of_nats, require_fencing=settings.nats_require_fencing),
+        *nats_findings(
+            of_nats,
+            require_fencing=settings.nats_require_fencing,
+            oversize=settings.nats_oversize,
+        ),
     ]
 
 

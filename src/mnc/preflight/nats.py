@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import assert_never
 
+from mnc.config import OversizePolicy
 from mnc.errors import SinkError
 from mnc.preflight.facts import AccountFacts, NatsFacts, StreamFacts
 from mnc.preflight.finding import Finding
@@ -21,16 +23,20 @@ _AGE_MIN_S = 24 * 3600.0
 _finding = partial(Finding, area="NATS")
 
 
-def nats_findings(facts: NatsFacts | SinkError, *, require_fencing: bool = False) -> list[Finding]:
+def nats_findings(
+    facts: NatsFacts | SinkError, *, require_fencing: bool, oversize: OversizePolicy
+) -> list[Finding]:
     """Judge the facts, or the error that kept them from being collected."""
     if isinstance(facts, SinkError):
         return [
             _finding(check="reachable", level="problem", found=facts.message, remedy=facts.remedy)
         ]
-    return list(_judge(facts, require_fencing=require_fencing))
+    return list(_judge(facts, require_fencing=require_fencing, oversize=oversize))
 
 
-def _judge(facts: NatsFacts, *, require_fencing: bool) -> Iterator[Finding]:
+def _judge(
+    facts: NatsFacts, *, require_fencing: bool, oversize: OversizePolicy
+) -> Iterator[Finding]:
     yield _finding(check="reachable", level="ok", found=f"connected to {facts.address}")
     yield _finding(check="version", level="ok", found=version_text(facts.version))
     yield _permissions(facts)
@@ -44,8 +50,8 @@ def _judge(facts: NatsFacts, *, require_fencing: bool) -> Iterator[Finding]:
     else:
         yield _jetstream(facts.account)
         yield _publishing(facts.without_batches, require_fencing=require_fencing)
-        yield from _stream(facts, facts.account)
-    yield _max_payload(facts.max_payload_bytes)
+        yield from _stream(facts, facts.account, oversize)
+    yield _max_payload(facts.max_payload_bytes, oversize)
 
 
 def _publishing(without_batches: SinkError | None, *, require_fencing: bool) -> Finding:
@@ -92,7 +98,7 @@ def _jetstream(account: AccountFacts) -> Finding:
     )
 
 
-def _stream(facts: NatsFacts, account: AccountFacts) -> Iterator[Finding]:
+def _stream(facts: NatsFacts, account: AccountFacts, oversize: OversizePolicy) -> Iterator[Finding]:
     finding = partial(_finding, check="stream")
     name, stream = facts.stream, account.stream
     if stream is None:
@@ -113,7 +119,7 @@ def _stream(facts: NatsFacts, account: AccountFacts) -> Iterator[Finding]:
     if stream is not None:
         yield _storage(stream)
         yield _limits(name, stream)
-        yield _message_size(name, stream)
+        yield _message_size(name, stream, oversize)
         window = duration_text(stream.duplicate_window_s)
         yield _finding(check="duplicate window", level="ok", found=window)
 
@@ -194,34 +200,46 @@ def _limits(name: str, stream: StreamFacts) -> Finding:
     return finding(level="ok", found=f"{full}{age}")
 
 
-def _message_size(name: str, stream: StreamFacts) -> Finding:
+def _message_size(name: str, stream: StreamFacts, oversize: OversizePolicy) -> Finding:
+    finding = partial(_finding, check="message size")
     limit = stream.max_message_bytes
-    if 0 < limit < _EVENT_MAX_BYTES:
-        return _finding(
-            check="message size",
-            level="warning",
-            found=_too_small(limit),
-            remedy=f"if documents may be as large, run: nats stream edit {name} --max-msg-size=-1",
-        )
-    return _finding(
-        check="message size", level="ok", found=bytes_text(limit) if limit else "not limited"
+    if not limit:
+        return finding(level="ok", found="not limited")
+    if limit >= _EVENT_MAX_BYTES:
+        return finding(level="ok", found=bytes_text(limit))
+    return _small_limit(
+        finding, limit, oversize, cure=f"run: nats stream edit {name} --max-msg-size=-1"
     )
 
 
-def _max_payload(limit: int) -> Finding:
-    if limit <= _EVENT_MAX_BYTES:
-        return _finding(
-            check="max_payload",
-            level="warning",
-            found=_too_small(limit),
-            remedy="if documents may be as large, set max_payload: 64MB in nats-server's "
-            "configuration",
-        )
-    return _finding(check="max_payload", level="ok", found=bytes_text(limit))
+def _max_payload(limit: int, oversize: OversizePolicy) -> Finding:
+    finding = partial(_finding, check="max_payload")
+    if limit > _EVENT_MAX_BYTES:
+        return finding(level="ok", found=bytes_text(limit))
+    cure = "set max_payload: 64MB in nats-server's configuration"
+    return _small_limit(finding, limit, oversize, cure=cure)
 
 
-def _too_small(limit: int) -> str:
-    return (
-        f"{bytes_text(limit)}: a larger event (there are some of {bytes_text(_EVENT_MAX_BYTES)}) "
-        "stops its collection until the limit is raised; none is skipped"
+def _small_limit(
+    finding: partial[Finding], limit: int, oversize: OversizePolicy, *, cure: str
+) -> Finding:
+    """Say what becomes of an event over a limit, which is another thing under each policy."""
+    larger = (
+        f"{bytes_text(limit)}: a larger event (there are some of {bytes_text(_EVENT_MAX_BYTES)})"
     )
+    otherwise = f"if documents may be as large, set NATS_OVERSIZE=objectstore, or {cure}"
+    match oversize:
+        case "objectstore":
+            return finding(level="ok", found=f"{larger} has its payload in the object store")
+        case "deadletter":
+            return finding(
+                level="warning", found=f"{larger} becomes a dead letter", remedy=otherwise
+            )
+        case "stop":
+            return finding(
+                level="warning",
+                found=f"{larger} stops its collection until the limit is raised; none is skipped",
+                remedy=otherwise,
+            )
+        case _:
+            assert_never(oversize)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.unit.preflight.facts import GOOD_ACCOUNT, GOOD_NATS, GOOD_STREAM
 
+from mnc.config import OversizePolicy
 from mnc.errors import SinkRefusedError, SinkUnavailableError
 from mnc.preflight.facts import NatsFacts
 from mnc.preflight.finding import Finding
@@ -15,14 +16,15 @@ from mnc.preflight.nats import nats_findings
 _MIB = 1024 * 1024
 
 
-def _finding(facts: NatsFacts, check: str) -> Finding:
-    (finding,) = [finding for finding in nats_findings(facts) if finding.check == check]
+def _finding(facts: NatsFacts, check: str, *, oversize: OversizePolicy = "objectstore") -> Finding:
+    findings = nats_findings(facts, require_fencing=False, oversize=oversize)
+    (finding,) = [finding for finding in findings if finding.check == check]
     return finding
 
 
 def test_good_facts_are_all_ok() -> None:
     """Nothing is to be done about a stream that is well, and each check is made once."""
-    findings = nats_findings(GOOD_NATS)
+    findings = nats_findings(GOOD_NATS, require_fencing=False, oversize="stop")
     assert {finding.level for finding in findings} == {"ok"}
     assert {finding.remedy for finding in findings} == {""}
     assert {finding.area for finding in findings} == {"NATS"}
@@ -47,7 +49,7 @@ def test_required_fencing_makes_weaker_publishing_a_problem() -> None:
     """With NATS_REQUIRE_FENCING what `mnc serve` refuses is a problem, with its remedy."""
     refusal = SinkRefusedError("too old", remedy="run a newer one")
     facts = replace(GOOD_NATS, without_batches=refusal)
-    findings = nats_findings(facts, require_fencing=True)
+    findings = nats_findings(facts, require_fencing=True, oversize="objectstore")
     (problem,) = [finding for finding in findings if finding.level == "problem"]
     assert (problem.check, problem.remedy) == ("publishing", "run a newer one")
     assert "NATS_REQUIRE_FENCING" in problem.found
@@ -55,7 +57,8 @@ def test_required_fencing_makes_weaker_publishing_a_problem() -> None:
 
 def test_an_unreachable_server_is_one_problem() -> None:
     """Without facts the error's own words and remedy are the only finding."""
-    (finding,) = nats_findings(SinkUnavailableError("nobody there", remedy="start it"))
+    error = SinkUnavailableError("nobody there", remedy="start it")
+    (finding,) = nats_findings(error, require_fencing=False, oversize="objectstore")
     assert (finding.level, finding.found, finding.remedy) == ("problem", "nobody there", "start it")
 
 
@@ -77,8 +80,8 @@ def test_an_unreachable_server_is_one_problem() -> None:
             "problem",
             "not enabled; enable it",
         ),
-        ({"max_payload_bytes": _MIB}, "max_payload", "warning", "1 MiB"),
-        ({"max_payload_bytes": 16 * _MIB}, "max_payload", "warning", "max_payload: 64MB"),
+        ({"max_payload_bytes": _MIB}, "max_payload", "ok", "1 MiB: a larger event"),
+        ({"max_payload_bytes": 16 * _MIB}, "max_payload", "ok", "in the object store"),
         ({"max_payload_bytes": 32 * _MIB}, "max_payload", "ok", "32 MiB"),
     ],
 )
@@ -90,6 +93,34 @@ def test_each_fact_of_the_server_is_judged(
     finding = _finding(facts, check)
     assert finding.level == level
     assert said in f"{finding.found}; {finding.remedy}"
+
+
+@pytest.mark.parametrize(
+    ("oversize", "level", "said"),
+    [
+        ("objectstore", "ok", "has its payload in the object store"),
+        ("deadletter", "warning", "becomes a dead letter"),
+        ("stop", "warning", "stops its collection"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("check", "cure"), [("max_payload", "max_payload: 64MB"), ("message size", "--max-msg-size=-1")]
+)
+def test_what_becomes_of_a_large_event_is_what_the_policy_says(
+    check: str, cure: str, oversize: OversizePolicy, level: str, said: str
+) -> None:
+    """An operator isn't warned of what NATS_OVERSIZE prevents, and is told how to prevent it."""
+    stream = replace(GOOD_STREAM, max_message_bytes=_MIB)
+    account = replace(GOOD_ACCOUNT, stream=stream)
+    facts = replace(GOOD_NATS, account=account, max_payload_bytes=_MIB)
+    finding = _finding(facts, check, oversize=oversize)
+    assert finding.level == level
+    assert said in finding.found
+    if level == "ok":
+        assert finding.remedy == ""
+    else:
+        assert "NATS_OVERSIZE=objectstore" in finding.remedy
+        assert cure in finding.remedy
 
 
 @pytest.mark.parametrize(
@@ -134,7 +165,7 @@ def test_each_fact_of_the_account_is_judged(
         ({"max_messages_per_subject": 1}, "limits", "warning", "--max-msgs-per-subject"),
         ({"max_age_s": 3600}, "limits", "warning", "60 min"),
         ({"max_age_s": 7 * 86400}, "limits", "ok", "7 days"),
-        ({"max_message_bytes": _MIB}, "message size", "warning", "--max-msg-size"),
+        ({"max_message_bytes": _MIB}, "message size", "ok", "in the object store"),
         ({"max_message_bytes": 64 * _MIB}, "message size", "ok", "64 MiB"),
         ({"duplicate_window_s": 0.1}, "duplicate window", "ok", "100 ms"),
     ],
