@@ -14,10 +14,12 @@ __all__ = [
     "EVENT_OVERHEAD_BYTES",
     "SINGLE_INSTANCE",
     "TOKEN_LIMIT",
+    "BeforeChange",
     "Checkpoint",
     "ClusterTime",
     "EncodedEvent",
     "Epoch",
+    "FullDocument",
     "Namespace",
     "Operation",
     "Position",
@@ -36,6 +38,12 @@ SINGLE_INSTANCE: Final = Epoch(0)
 
 Operation = Literal["insert", "update", "replace", "delete"]
 """The operations of a change event that are published; the names are MongoDB's."""
+
+FullDocument = Literal["off", "updateLookup", "whenAvailable", "required"]
+"""Where the document of an update comes from; MongoDB's names, but for "off"."""
+
+BeforeChange = Literal["off", "whenAvailable", "required"]
+"""Whether an event holds the document as it was before; the names are MongoDB's."""
 
 _SECONDS = slice(2, 10)
 _INCREMENT = slice(10, 18)

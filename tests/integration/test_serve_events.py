@@ -186,6 +186,26 @@ def test_servers_that_come_up_later_are_waited_for(
     deployment.finish(1)
 
 
+def test_a_look_up_that_finds_nothing_is_published_and_counted(deploy: Deploy) -> None:
+    """An update of a document that is gone has its key, and a metric says that it has no more."""
+    deployment = deploy()
+    connector = deployment.start()
+    connector.wait_ready()
+    users = deployment.db["users"]
+    with deployment.client.start_session() as session, session.start_transaction():
+        users.insert_one({"_id": 1}, session=session)
+        users.update_one({"_id": 1}, {"$set": {"n": 1}}, session=session)
+        users.delete_one({"_id": 1}, session=session)
+    wait_until(lambda: len(stored(deployment)) == 3, timeout_s=20, what="all events")
+    subject, update = stored(deployment)[1]
+    assert subject == "users.update.1"
+    assert (update["documentKey"], update["fullDocument"]) == ({"_id": 1}, None)
+    labels = f'collection="users",database="{deployment.database}"'
+    counted = f'mnc_events_incomplete_total{{{labels},field="fullDocument",reason="missing"}} 1.0'
+    assert counted in connector.get("/metrics").text
+    deployment.finish(3)
+
+
 def test_a_burst_ends_up_exact(deploy: Deploy) -> None:
     """A writer at full speed on two collections is followed event by event."""
     deployment = deploy()

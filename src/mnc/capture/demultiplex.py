@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from mnc.capture.completeness import Lack, lacks
 from mnc.capture.ports import ChangeDocument
 from mnc.errors import MncError
 from mnc.model import EncodedEvent, ResumeToken
@@ -47,6 +49,8 @@ class Lot:
     """What a reply holds for one collection."""
 
     events: list[EncodedEvent] = field(default_factory=list)
+    lacks: Counter[Lack] = field(default_factory=Counter)
+    """How many of `events` lack what."""
     error: MncError | None = None
     """Why the event that follows `events` can't be encoded; nothing after it is taken."""
 
@@ -81,6 +85,8 @@ def demultiplex(
             lot.events.append(encode.encode(change))
         except MncError as error:
             lot.error = error
+        else:
+            lot.lacks.update(lacks(change))
     return lots
 
 

@@ -10,6 +10,7 @@ import trio
 
 from mnc.capture.budget import ByteBudget
 from mnc.capture.demultiplex import Encode
+from mnc.capture.options import CaptureOptions
 from mnc.capture.reader import CaptureObserver, Detach, Merge, Reader
 from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper
@@ -32,9 +33,6 @@ from mnc.telemetry.lane import LaneTelemetry
 
 __all__ = ["SettingsWorkshop"]
 
-_FULL_DOCUMENT = "updateLookup"
-"""Updates carry the document as it is when MongoDB looks it up, as earlier connectors had it."""
-
 
 class SettingsWorkshop:
     """Builds lanes and readers from the settings and the drivers."""
@@ -52,7 +50,7 @@ class SettingsWorkshop:
         self._stream = stream
         self._remedies = _remedies(settings, session)
         self._budget = budget
-        self._source = MongoChangeSource(mongo, full_document=_FULL_DOCUMENT)
+        self._source = MongoChangeSource(mongo, options=_capture_options(settings))
         self._store = MongoCheckpointStore(
             mongo,
             collection=settings.mongo_resume_tokens_collection,
@@ -122,6 +120,14 @@ class SettingsWorkshop:
             merge=merge,
             detach=detach,
         )
+
+
+def _capture_options(settings: Settings) -> CaptureOptions:
+    """Return what the settings say of change streams."""
+    return CaptureOptions(
+        full_document=settings.mongo_full_document,
+        before_change=settings.mongo_full_document_before_change,
+    )
 
 
 def _remedies(settings: Settings, session: NatsSession) -> Remedies:

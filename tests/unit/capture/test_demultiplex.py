@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.values import event, token
 
+from mnc.capture.completeness import Lack
 from mnc.capture.demultiplex import (
     FIRST_BATCH_SIZE,
     MAX_BATCH_SIZE,
@@ -107,6 +108,19 @@ def test_nothing_follows_an_event_that_cannot_be_encoded() -> None:
     assert isinstance(lots["a"].error, EventUnencodableError)
     assert [it.token for it in lots["b"].events] == [token(1), token(3)]
     assert lots["b"].error is None
+
+
+def test_what_events_lack_is_counted_with_them() -> None:
+    """A lot says how many of its events lack a document; delivered ones don't count."""
+    changes = [{**_change(n, "a", "update"), "fullDocument": None} for n in (1, 2, 3)]
+    lots = demultiplex(
+        [*changes, _change(4, "b")],
+        frontiers={"a": token(1), "b": token(0)},
+        operations=_OPERATIONS,
+        encode=_Encode(),
+    )
+    assert lots["a"].lacks == {Lack("fullDocument", "missing"): 2}
+    assert lots["b"].lacks == {}
 
 
 def test_an_event_before_the_frontier_need_not_be_encodable() -> None:
