@@ -85,7 +85,10 @@ def test_other_collections_and_operations_stay_out(deploy: Deploy) -> None:
 
 
 def test_a_transaction_arrives_in_its_order(deploy: Deploy) -> None:
-    """The writes of a transaction share a cluster time, and still keep their order."""
+    """The writes of a transaction share a cluster time, and still keep their order.
+
+    All of them name the session and the transaction's number.
+    """
     deployment = deploy()
     deployment.start_ready()
     with deployment.client.start_session() as session, session.start_transaction():
@@ -96,6 +99,10 @@ def test_a_transaction_arrives_in_its_order(deploy: Deploy) -> None:
     for name in deployment.collections:
         subjects = [subject for subject, _ in stored(deployment) if subject.startswith(name)]
         assert subjects == [f"{name}.insert.{n}" for n in range(30)]
+    assert (
+        len({json.dumps([change["lsid"], change["txnNumber"]]) for _, change in stored(deployment)})
+        == 1
+    )
 
 
 def test_stream_is_created_with_what_batches_need(deploy: Deploy) -> None:

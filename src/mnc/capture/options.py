@@ -20,3 +20,5 @@ class CaptureOptions:
     """Where the document of an update comes from, as earlier connectors had it."""
     before_change: BeforeChange = "off"
     """Whether events hold the document as it was before."""
+    expanded_events: bool = False
+    """Whether there are events of EXPANDED_OPERATIONS; all events have more fields then."""

@@ -87,7 +87,7 @@ class Settings(NatsSecurity):
         tuple[Operation, ...],
         _CommaSeparated,
         Field(min_length=1, description="The operations to publish."),
-        Allowed("one or more of insert, update, replace, delete, separated by commas, each once"),
+        Allowed(f"one or more of {', '.join(get_args(Operation))}, separated by commas, each once"),
     ] = ("insert", "update", "replace", "delete")
     mongo_full_document: Annotated[
         FullDocument,

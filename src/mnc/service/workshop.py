@@ -26,7 +26,7 @@ from mnc.encode.event import Encoder
 from mnc.encode.subject import marker_subject
 from mnc.errors import MncError
 from mnc.lane import Lane, acquire
-from mnc.model import Epoch
+from mnc.model import EXPANDED_OPERATIONS, Epoch
 from mnc.publish.publisher import Publisher
 from mnc.publish.remedy import ClaimChecks, DeadLetters, Remedies, Remedy, Stop
 from mnc.telemetry.lane import LaneTelemetry
@@ -127,6 +127,7 @@ def _capture_options(settings: Settings) -> CaptureOptions:
     return CaptureOptions(
         full_document=settings.mongo_full_document,
         before_change=settings.mongo_full_document_before_change,
+        expanded_events=not EXPANDED_OPERATIONS.isdisjoint(settings.mongo_watch_operations),
     )
 
 

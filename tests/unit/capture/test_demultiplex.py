@@ -19,7 +19,7 @@ from mnc.capture.demultiplex import (
 from mnc.encode.event import EventUnencodableError
 from mnc.model import EncodedEvent, ResumeToken
 
-_OPERATIONS = frozenset({"insert", "update"})
+_OPERATIONS = frozenset({"insert", "update", "rename", "dropDatabase", "invalidate"})
 
 
 class _Encode:
@@ -28,7 +28,7 @@ class _Encode:
     def __init__(self, *unencodable: int) -> None:
         self._unencodable = unencodable
 
-    def encode(self, change: Mapping[str, object], /) -> EncodedEvent:
+    def encode(self, change: Mapping[str, object], _: str, /) -> EncodedEvent:
         number = change["number"]
         assert isinstance(number, int)
         if number in self._unencodable:
@@ -79,19 +79,31 @@ def test_what_was_delivered_is_skipped() -> None:
 
 
 def test_what_nobody_wants_is_skipped() -> None:
-    """Collections without a route, other operations, and events without a collection are left out.
-
-    A `dropDatabase` has no collection, an `invalidate` not even a namespace.
-    """
+    """Collections without a route and operations that aren't wanted are left out."""
     changes = [
         _change(1, "a"),
         _change(2, "unwatched"),
         _change(3, "a", "delete"),
         _change(4, "a", "drop"),
-        {"number": 5, "operationType": "dropDatabase", "ns": {"db": "test"}},
-        {"number": 6, "operationType": "invalidate"},
     ]
     assert _split(changes, {"a": 0}) == {"a": [1]}
+
+
+def test_a_rename_concerns_both_its_collections() -> None:
+    """Whoever watches the old name or the new one hears of it, whoever watches both twice."""
+    change = {**_change(1, "a", "rename"), "to": {"db": "test", "coll": "b"}}
+    assert _split([change], {"a": 0, "b": 0, "c": 0}) == {"a": [1], "b": [1]}
+    assert _split([change], {"b": 0}) == {"b": [1]}
+    assert _split([change], {"a": 1, "b": 0}) == {"b": [1]}
+
+
+def test_what_happens_to_the_database_concerns_all_its_collections() -> None:
+    """A `dropDatabase` has no collection, an `invalidate` not even a namespace."""
+    changes = [
+        {"number": 1, "operationType": "dropDatabase", "ns": {"db": "test"}},
+        {"number": 2, "operationType": "invalidate"},
+    ]
+    assert _split(changes, {"a": 0, "b": 1}) == {"a": [1, 2], "b": [2]}
 
 
 def test_nothing_follows_an_event_that_cannot_be_encoded() -> None:

@@ -212,17 +212,21 @@ def _stage(options: CaptureOptions) -> dict[str, object]:
     return {
         "fullDocument": "default" if full_document == "off" else full_document,
         "fullDocumentBeforeChange": options.before_change,
+        "showExpandedEvents": options.expanded_events,
     }
 
 
 def _filter(collections: Collection[str]) -> dict[str, object]:
     """Return the server-side filter for `collections`.
 
-    dropDatabase and invalidate belong to no collection, and end the stream, which must be noticed.
+    A rename onto one of them names it in `to` alone. dropDatabase and invalidate belong to no
+    collection, and end the stream, which must be noticed.
     """
+    names = {"$in": list(collections)}
     return {
         "$or": [
-            {"ns.coll": {"$in": list(collections)}},
+            {"ns.coll": names},
+            {"to.coll": names},
             {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
         ]
     }

@@ -1,4 +1,4 @@
-"""What events hold of their documents, as the settings say, on a real MongoDB."""
+"""What events there are, and what they hold, as the options say, on a real MongoDB."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from tests.contract.sources import MongoHarness, read_after
+from tests.contract.sources import MongoHarness, read_after, token_of
 
 from mnc.capture.options import CaptureOptions
 from mnc.drivers.mongo.changes import MongoChangeSource
@@ -133,3 +133,25 @@ async def test_images_of_other_collections_are_not_required(mongo_with: MongoWit
     await trio.to_thread.run_sync(write)
     found = await read_after(mongo.source, ["users"], start, count=3)
     assert [change["operationType"] for change in found] == ["insert", "update", "delete"]
+
+
+@pytest.mark.parametrize("expanded", [False, True])
+async def test_expanded_events_come_on_request(mongo_with: MongoWith, expanded: bool) -> None:
+    """Without them, no event has the fields that come along; the tokens are the same."""
+    mongo = mongo_with(CaptureOptions(expanded_events=expanded))
+    start = await mongo.source.current_token()
+
+    def write() -> None:
+        users = mongo.database["users"]
+        users.insert_one({"_id": 1})
+        users.create_index("n")
+        users.drop()
+
+    await trio.to_thread.run_sync(write)
+    found = await read_after(mongo.source, ["users"], start, count=4 if expanded else 2)
+    operations = [change["operationType"] for change in found]
+    ddl = ["create", "insert", "createIndexes", "drop"]
+    assert operations == (ddl if expanded else ["insert", "drop"])
+    assert all(("collectionUUID" in change) == expanded for change in found)
+    plain = await read_after(mongo_with(CaptureOptions()).source, ["users"], start, count=2)
+    assert {token_of(change) for change in plain} <= {token_of(change) for change in found}
