@@ -48,6 +48,11 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             "short",
             [Increase(metric="mnc_events_dead_lettered", by=(*LANE, "kind"))],
         ),
+        Panel(
+            "Without a document",
+            "short",
+            [Increase(metric="mnc_events_incomplete", by=(*LANE, "field", "reason"))],
+        ),
         Panel("Restarts of collections", "short", [Increase(metric="mnc_lane_restarts", by=LANE)]),
         Panel("Found stored", "short", [Increase(metric="mnc_events_recovered", by=LANE)]),
     ),

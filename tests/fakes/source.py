@@ -35,8 +35,14 @@ class _Entry:
     token: ResumeToken
     collection: str | None
     """None for what concerns the whole database."""
+    target: str | None = None
+    """What a rename has renamed it to."""
     change: ChangeDocument
     size_bytes: int = _EVENT_BYTES
+
+    def passes(self, collections: Collection[str]) -> bool:
+        """Whether a stream over `collections` shows it."""
+        return self.collection is None or not {self.collection, self.target}.isdisjoint(collections)
 
     @property
     def is_invalidate(self) -> bool:
@@ -107,6 +113,19 @@ class FakeSource:
             [(name, "insert", number, 0) for number, name in enumerate(collections)]
         )
 
+    def rename(self, collection: str, target: str) -> ResumeToken:
+        """Rename a collection; return its event's token."""
+        self.now = self._next_tick()
+        token = event_token(self.now)
+        change = {
+            "operationType": "rename",
+            "ns": {"db": DATABASE, "coll": collection},
+            "to": {"db": DATABASE, "coll": target},
+        }
+        self._append(token, collection, change, target=target)
+        self._wake()
+        return token
+
     def tick(self, *, seconds: int = 0) -> None:
         """Let others write to other databases, or let time pass."""
         self.now = ClusterTime(self.now.seconds + seconds, 1) if seconds else self._next_tick()
@@ -132,7 +151,8 @@ class FakeSource:
         return [
             entry.token
             for entry in self._oplog
-            if entry.collection in collections and entry.change["operationType"] != "drop"
+            if entry.collection in collections
+            and entry.change["operationType"] not in {"drop", "rename"}
         ]
 
     # --- the server ------------------------------------------------------------------------------
@@ -163,11 +183,18 @@ class FakeSource:
         change: Mapping[str, object],
         *,
         size_bytes: int = _EVENT_BYTES,
+        target: str | None = None,
     ) -> None:
         wall_time = datetime.fromtimestamp(self.now.seconds, UTC).replace(tzinfo=None)  # as bson
         change = {"_id": {"_data": token.data}, "wallTime": wall_time, **change}
         self._oplog.append(
-            _Entry(token=token, collection=collection, change=change, size_bytes=size_bytes)
+            _Entry(
+                token=token,
+                collection=collection,
+                target=target,
+                change=change,
+                size_bytes=size_bytes,
+            )
         )
 
     def _wake(self) -> None:
@@ -216,7 +243,7 @@ class FakeChangeStream:
         """Go on to the next entry that passes the filter, if there is one."""
         oplog = self._source._oplog
         while self._next_index < len(oplog):
-            if oplog[self._next_index].collection in (*self.collections, None):
+            if oplog[self._next_index].passes(self.collections):
                 return True
             self._next_index += 1
         return False

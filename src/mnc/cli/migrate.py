@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 import trio
 
+from mnc.capture.options import CaptureOptions
 from mnc.cli.settings import SettingsCommand
 from mnc.config import Settings, load_settings
 from mnc.drivers.mongo.changes import MongoChangeSource
@@ -129,7 +130,7 @@ async def _migrate(
             stream=JetStreamLook(session, stream=settings.nats_stream_name, timeout_s=timeout_s),
             store=store,
         )
-        source = MongoChangeSource(mongo, full_document="default")
+        source = MongoChangeSource(mongo, options=CaptureOptions(full_document="off"))
         lost = await lost_positions(source, standings)
         plan = [(standing, decide(standing, lost)) for standing in standings]
         if is_applied and not any(isinstance(decision, Refused) for _, decision in plan):

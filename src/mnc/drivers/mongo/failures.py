@@ -17,13 +17,22 @@ from mnc.errors import (
     CheckpointRefusedError,
     CheckpointUnavailableError,
     EventTooLargeError,
+    ImageMissingError,
     PositionLostError,
     SourceError,
     SourceRefusedError,
     SourceUnavailableError,
 )
 
-__all__ = ["NOT_INITIATED", "NO_REPLICA_SET", "Reason", "checkpoint_error", "source_error"]
+__all__ = [
+    "IMAGE_MISSING",
+    "NOT_INITIATED",
+    "NO_REPLICA_SET",
+    "TOO_LARGE",
+    "Reason",
+    "checkpoint_error",
+    "source_error",
+]
 
 
 class Reason(NamedTuple):
@@ -39,8 +48,11 @@ _HISTORY_LOST = {286}
 _FATAL_POSITION = {280, 260, 9}
 """ChangeStreamFatalError, InvalidResumeToken, FailedToParse: not a position of this cluster."""
 
-_TOO_LARGE = {10334}
+TOO_LARGE = {10334}
 """BSONObjectTooLarge: the event with what the server adds is over 16 MiB."""
+
+IMAGE_MISSING = {47}
+"""NoMatchingDocument: an image is required, and the event has none."""
 
 _UNAUTHORIZED = {13, 8000}
 """Unauthorized, and Atlas's own error."""
@@ -173,12 +185,14 @@ def source_error(error: pymongo.errors.PyMongoError) -> SourceError:
             ),
             code=code,
         )
-    if code in _TOO_LARGE:
+    if code in TOO_LARGE:
         return EventTooLargeError(
-            "a change event is over MongoDB's limit of 16 MiB",
-            remedy="nothing was skipped; make the document smaller",
+            "a change event is over MongoDB's limit of 16 MiB by its document's _id alone",
+            remedy="nothing was skipped; use smaller _ids, and go on from now to pass this one",
             code=code,
         )
+    if code in IMAGE_MISSING:
+        return _image_missing(error, code)
     refusal = _refused_login(error, code)
     if refusal is None and code in _UNAUTHORIZED:
         refusal = Reason(
@@ -191,6 +205,20 @@ def source_error(error: pymongo.errors.PyMongoError) -> SourceError:
         return SourceRefusedError(refusal.message, remedy=refusal.remedy, code=code)
     reason = _describe(error, code)
     return SourceUnavailableError(reason.message, remedy=reason.remedy, code=code)
+
+
+def _image_missing(error: pymongo.errors.PyMongoError, code: int | None) -> ImageMissingError:
+    # The server's words end with the event's namespace; they may not be quoted, but say which one.
+    is_before = "require a pre-image" in str(error)
+    image = "pre-image" if is_before else "post-image"
+    setting = "MONGO_FULL_DOCUMENT_BEFORE_CHANGE" if is_before else "MONGO_FULL_DOCUMENT"
+    return ImageMissingError(
+        f"a change event has no {image}, and {setting}=required wants one (code {code})",
+        remedy=f"for changes to come, run db.runCommand({{collMod: <collection>, "
+        f"changeStreamPreAndPostImages: {{enabled: true}}}}); to pass those that have none, "
+        f"set {setting}=whenAvailable",
+        code=code,
+    )
 
 
 def checkpoint_error(error: pymongo.errors.PyMongoError) -> CheckpointError:
