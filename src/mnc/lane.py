@@ -3,7 +3,8 @@
 Theory of operation. `acquire` says where the collection stands: what the stream's marker and the
 token document say, or "now" when it was never watched; a first position is made durable, in
 MongoDB and in the stream, BEFORE the first event is read. A new owner puts a marker with its own
-epoch there, so that an earlier owner is fenced out at once. `Lane.run` then takes what the route
+epoch there, so that an earlier owner is fenced out at once. A position that the oplog has lost is
+given up in the same way, where the settings say so. `Lane.run` then takes what the route
 holds, publishes it as one fenced batch, frees its bytes, and notes the new position for the keeper.
 Batches form by themselves: while one is in flight, the next collects. A lane that fails is dropped
 as a whole; its successor acquires again.
@@ -20,12 +21,27 @@ from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper, CheckpointObserver
 from mnc.checkpoint.ports import CheckpointStore
 from mnc.checkpoint.position import resume_from
-from mnc.errors import CheckpointError, FenceLostError, MncError, NotOwnerError
-from mnc.model import SINGLE_INSTANCE, Checkpoint, Epoch, Namespace, Position, StreamSeq
+from mnc.errors import (
+    CheckpointError,
+    FenceLostError,
+    ForeignPositionError,
+    MncError,
+    NotOwnerError,
+    PositionLostError,
+)
+from mnc.model import (
+    SINGLE_INSTANCE,
+    Checkpoint,
+    Epoch,
+    Namespace,
+    Position,
+    ResumeToken,
+    StreamSeq,
+)
 from mnc.publish.ports import Batch, StreamPort
 from mnc.publish.publisher import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Publisher
 
-__all__ = ["Lane", "LaneObserver", "acquire"]
+__all__ = ["AcquireObserver", "Lane", "LaneObserver", "acquire"]
 
 _IDLE_PROGRESS_S = 10.0
 """How often the position of a quiet collection moves on.
@@ -54,11 +70,17 @@ async def acquire(
     stream: StreamPort,
     store: CheckpointStore,
     epoch: Epoch,
+    renew_if_lost: bool,
+    observer: AcquireObserver,
 ) -> Checkpoint:
     """Return where `namespace` resumes, with the fence for its first batch.
 
     The position in the stream has `epoch` then, where it is kept in a marker. Epoch 0 is a single
     instance's: a person runs it, so it takes over from any other, and any other from it.
+
+    With `renew_if_lost` a position to which the oplog no longer reaches back is replaced by "now",
+    behind the same fence. What the last lane met doesn't count: the oplog is asked about the
+    position that is found now, which another writer may have moved on.
 
     Raises NotOwnerError when the position has a higher epoch than this; other SinkErrors,
     SourceError or CheckpointError.
@@ -82,7 +104,8 @@ async def acquire(
                 f"epoch {found_epoch} has another owner; this instance was appointed for {epoch}",
                 found_epoch=found_epoch,
             )
-        if marker is not None and found_epoch == epoch:
+        renewed = await _renewed(reached, source) if renew_if_lost else None
+        if marker is not None and found_epoch == epoch and renewed is None:
             return reached
         # Whoever drops the database takes the token documents along: the position stands in the
         # stream from the start. And an earlier owner that still writes loses its fence BEFORE
@@ -90,7 +113,7 @@ async def acquire(
         first = Batch(
             events=(),
             marker_subject=marker_subject,
-            position=Position(token=reached.position.token, epoch=epoch),
+            position=Position(token=renewed or reached.position.token, epoch=epoch),
             expected_seq=_NO_MARKER if marker is None else marker.stream_seq,
         )
         try:
@@ -98,8 +121,36 @@ async def acquire(
         except FenceLostError:
             if attempt == _ACQUIRING_ATTEMPTS:
                 raise
-        else:
-            return Checkpoint(position=first.position, stream_seq=stream_seq)
+            continue
+        acquired = Checkpoint(position=first.position, stream_seq=stream_seq)
+        if renewed is not None:
+            # A stream without batches has no marker: there the document alone has the position.
+            await store.save(namespace, acquired)
+            observer.renewed(lost=reached.position, found=acquired.position)
+        return acquired
+
+
+async def _renewed(reached: Checkpoint, source: ChangeSource) -> ResumeToken | None:
+    """Return a token for "now" if the oplog no longer reaches back to `reached`, or None."""
+    try:
+        await source.check_history(reached.position.token.cluster_time)
+    except PositionLostError as error:
+        now = await source.current_token()
+        if now <= reached.position.token:
+            raise ForeignPositionError(
+                "the position is lost, and lies in the future of this MongoDB cluster",
+                remedy="check that MONGO_URI names the cluster that the stream was filled from",
+            ) from error
+        return now
+    return None
+
+
+class AcquireObserver(Protocol):
+    """Hears what acquiring a collection does."""
+
+    def renewed(self, *, lost: Position, found: Position) -> None:
+        """Hear that the events between two positions are skipped: nobody can read them any more."""
+        ...
 
 
 class LaneObserver(CheckpointObserver, Protocol):

@@ -6,14 +6,14 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 
 from mnc.errors import CheckpointError, SinkError
-from mnc.model import Checkpoint, EncodedEvent
+from mnc.model import Checkpoint, EncodedEvent, Position
 from mnc.publish.ports import Batch
 
 __all__ = ["RecordingObserver"]
 
 
 class RecordingObserver:
-    """Hears what a reader, a publisher and a keeper do."""
+    """Hears what acquiring, a reader, a publisher and a keeper do."""
 
     def __init__(self) -> None:
         self.openings: list[Collection[str]] = []
@@ -25,6 +25,8 @@ class RecordingObserver:
         self.checkpoints: list[Checkpoint] = []
         self.checkpoint_failures: list[CheckpointError] = []
         self.settled_times = 0
+        self.renewals: list[tuple[Position, Position]] = []
+        """Each position that was lost, and the one that was found instead."""
 
     def opened(self, collections: Collection[str], /) -> None:
         """Remember the collections."""
@@ -62,3 +64,7 @@ class RecordingObserver:
     def settled(self) -> None:
         """Count that everything captured is stored."""
         self.settled_times += 1
+
+    def renewed(self, *, lost: Position, found: Position) -> None:
+        """Remember the positions."""
+        self.renewals.append((lost, found))

@@ -16,7 +16,7 @@ from tests.fakes.faults import Faults, Latency, Script, in_thread, one_milliseco
 from tests.fakes.tokens import event_token, high_water_mark, invalidate_token
 
 from mnc.capture.ports import ChangeDocument, Open, Reply, StartAfter, StartAt
-from mnc.errors import PositionLostError, SourceError, SourceUnavailableError
+from mnc.errors import ForeignPositionError, PositionLostError, SourceError, SourceUnavailableError
 from mnc.model import ClusterTime, ResumeToken
 
 __all__ = ["DATABASE", "FakeChangeStream", "FakeSource"]
@@ -77,16 +77,23 @@ class FakeSource:
         match start:
             case StartAt(cluster_time=time):
                 if time.seconds > self.now.seconds + _FUTURE_SLACK_S:
-                    raise PositionLostError("the position lies in the future")
+                    raise ForeignPositionError("the position lies in the future")
                 next_index = bisect_left(self._oplog, time, key=lambda it: it.token.cluster_time)
             case StartAfter(token=token):
                 time = token.cluster_time
                 next_index = bisect_right(self._oplog, token, key=lambda it: it.token)
-        if time < self.oldest:
-            raise PositionLostError("the position is no longer in the oplog", code=286)
+        self._check_history(time)
         stream = FakeChangeStream(self, collections, start=start, next_index=next_index)
         self.streams.append(stream)
         return stream
+
+    async def check_history(self, since: ClusterTime) -> None:
+        """Raise PositionLostError when the oplog begins after `since`."""
+        fault = self.open_faults()
+        await in_thread(self._latency)
+        if fault is not None:
+            raise fault
+        self._check_history(since)
 
     # --- what a test does and sees ---------------------------------------------------------------
 
@@ -136,6 +143,10 @@ class FakeSource:
         ]
 
     # --- the server ------------------------------------------------------------------------------
+
+    def _check_history(self, since: ClusterTime) -> None:
+        if since < self.oldest:
+            raise PositionLostError("the position is no longer in the oplog", code=286)
 
     def _next_tick(self) -> ClusterTime:
         return ClusterTime(self.now.seconds, self.now.increment + 1)

@@ -18,7 +18,7 @@ from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper
 from mnc.encode.event import Encoder
 from mnc.encode.subject import marker_subject
-from mnc.errors import MncError
+from mnc.errors import MncError, PositionLostError
 from mnc.lane import Lane, acquire
 from mnc.model import Checkpoint, Epoch, Namespace, ResumeToken
 from mnc.publish.publisher import Publisher
@@ -125,6 +125,7 @@ class FakeWorkshop:
         budget_bytes: int = 10**9,
         batches_in_flight: int = 4,
         checkpoint_interval_s: float = 1.0,
+        renews_lost_positions: bool = False,
         rng: random.Random,
     ) -> None:
         self.budget = ByteBudget(budget_bytes)
@@ -133,6 +134,7 @@ class FakeWorkshop:
         self._world = world
         self._in_flight = trio.CapacityLimiter(batches_in_flight)
         self._checkpoint_interval_s = checkpoint_interval_s
+        self._renews_lost_positions = renews_lost_positions
         self._rng = rng
 
     async def prepare(self, failures: Collection[MncError], /) -> None:
@@ -140,7 +142,15 @@ class FakeWorkshop:
         del failures  # asking costs nothing here
         await self._world.stream.ensure()
 
-    async def lane(self, collection: str, epoch: Epoch, telemetry: LaneTelemetry, /) -> Lane:
+    async def lane(
+        self,
+        collection: str,
+        epoch: Epoch,
+        telemetry: LaneTelemetry,
+        /,
+        *,
+        after: MncError | None,
+    ) -> Lane:
         """Acquire a collection and build its lane."""
         subject = marker_subject(stream=_STREAM, collection=collection)
         reached = await acquire(
@@ -150,6 +160,8 @@ class FakeWorkshop:
             stream=self._world.stream,
             store=self._world.store,
             epoch=epoch,
+            renew_if_lost=self._renews_lost_positions and isinstance(after, PositionLostError),
+            observer=telemetry,
         )
         publisher = Publisher(
             stream=self._world.stream,
@@ -207,18 +219,24 @@ class Process:
         *collections: str,
         epoch: int = 0,
         budget_bytes: int = 10**9,
+        renews_lost_positions: bool = False,
         seed: int = 0,
     ) -> None:
         rng = random.Random(seed)
         self.metrics = Metrics()
         self.released: list[tuple[str, int]] = []
         """Each collection that was released, with its epoch."""
-        self.workshop = FakeWorkshop(world, budget_bytes=budget_bytes, rng=rng)
+        self.workshop = FakeWorkshop(
+            world,
+            budget_bytes=budget_bytes,
+            renews_lost_positions=renews_lost_positions,
+            rng=rng,
+        )
         self._lanes = Lanes(DATABASE, self.metrics)
         self.supervisor = Supervisor(
             lanes=self._lanes,
             workshop=self.workshop,
-            policy=RestartPolicy(),
+            policy=RestartPolicy(renews_lost_positions=renews_lost_positions),
             rng=rng,
             released=lambda name, epoch: self.released.append((name, epoch)),
         )

@@ -21,6 +21,7 @@ from mnc.checkpoint.keeper import CheckpointKeeper
 from mnc.errors import (
     CheckpointUnavailableError,
     FenceLostError,
+    ForeignPositionError,
     MncError,
     SinkUnavailableError,
     SourceUnavailableError,
@@ -28,7 +29,7 @@ from mnc.errors import (
     StreamMissingError,
 )
 from mnc.lane import Lane, acquire
-from mnc.model import Checkpoint, Epoch, Position, StreamSeq
+from mnc.model import Checkpoint, ClusterTime, Epoch, Position, StreamSeq
 from mnc.publish.ports import Batch
 from mnc.publish.publisher import Publisher
 
@@ -49,7 +50,7 @@ class _World:
         self.budget = ByteBudget(10**9)
         self.observer = RecordingObserver()
 
-    async def acquire(self, *, epoch: int = 0) -> Checkpoint:
+    async def acquire(self, *, epoch: int = 0, renew_if_lost: bool = False) -> Checkpoint:
         """Acquire the collection."""
         return await acquire(
             NAMESPACE,
@@ -58,6 +59,8 @@ class _World:
             stream=self.stream,
             store=self.store,
             epoch=Epoch(epoch),
+            renew_if_lost=renew_if_lost,
+            observer=self.observer,
         )
 
     async def publish(self, *numbers: int, fence: int) -> StreamSeq:
@@ -284,6 +287,83 @@ async def test_a_cancelled_acquisition_can_be_repeated(at_s: float) -> None:
     world.source.write("users")
     acquired = await world.acquire()
     assert stored is None or acquired.position == stored.position
+
+
+# --- lost positions ------------------------------------------------------------------------------
+
+
+async def _forgotten(*, epoch: int = 0) -> tuple[_World, Checkpoint]:
+    """Return a world whose oplog no longer reaches back to the collection's position."""
+    world = await _world()
+    reached = await world.acquire(epoch=epoch)
+    world.source.write("users")
+    world.source.forget()
+    return world, reached
+
+
+@virtual_time
+async def test_a_lost_position_is_kept_unless_it_may_be_given_up() -> None:
+    """Without permission nothing is skipped: the change stream says what is wrong."""
+    world, reached = await _forgotten()
+    assert await world.acquire() == reached
+    assert world.observer.renewals == []
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+@virtual_time
+async def test_a_lost_position_is_replaced_behind_its_fence(epoch: int) -> None:
+    """The new position stands in the stream and in MongoDB, and is told; it can be read from."""
+    world, lost = await _forgotten(epoch=epoch)
+    acquired = await world.acquire(epoch=epoch, renew_if_lost=True)
+    assert acquired == world.stream.marker(_MARKER)
+    assert acquired == world.store.checkpoints[NAMESPACE]
+    assert acquired.stream_seq > lost.stream_seq
+    assert acquired.position.epoch == epoch
+    assert acquired.position.token > world.source.tokens("users")[-1]
+    assert world.observer.renewals == [(lost.position, acquired.position)]
+    assert await world.acquire(epoch=epoch, renew_if_lost=True) == acquired
+    rival = world.lane(lost)
+    await rival.route.deliver(events(1, 2))
+    with pytest.raises(FenceLostError):
+        await rival.run()
+
+
+@virtual_time
+async def test_a_position_that_another_writer_moved_on_is_not_given_up() -> None:
+    """What counts is where the collection stands now, not what the last lane met."""
+    world, lost = await _forgotten()
+    moved = Position(token=await world.source.current_token())
+    world.source.write("users")
+    await world.stream.publish(
+        Batch(
+            events=(),
+            marker_subject=_MARKER,
+            position=moved,
+            expected_seq=lost.stream_seq,
+        )
+    )
+    assert (await world.acquire(renew_if_lost=True)).position == moved
+    assert world.observer.renewals == []
+
+
+@virtual_time
+async def test_a_position_of_another_cluster_is_not_given_up() -> None:
+    """A position that lies in the future is an error whatever the settings say."""
+    world, lost = await _forgotten()
+    world.source.now = ClusterTime(lost.position.token.cluster_time.seconds - 3600, 1)
+    with pytest.raises(ForeignPositionError):
+        await world.acquire(renew_if_lost=True)
+    assert world.stream.marker(_MARKER) == lost
+
+
+@virtual_time
+async def test_an_outage_gives_up_no_position() -> None:
+    """Only the oplog's own word counts: a source that is away says nothing of a position."""
+    world, lost = await _forgotten()
+    world.source.open_faults = Script(SourceUnavailableError("away"))
+    with pytest.raises(SourceUnavailableError):
+        await world.acquire(renew_if_lost=True)
+    assert world.stream.marker(_MARKER) == lost
 
 
 # --- running -------------------------------------------------------------------------------------

@@ -83,7 +83,14 @@ class ChangeSource(Protocol):
     async def open(self, collections: Collection[str], *, start: Open) -> ChangeStream:
         """Open a change stream over `collections`.
 
-        Raises PositionLostError when `start` is no longer in the oplog or lies in the future, and
-        SourceError otherwise.
+        Raises ForeignPositionError when `start` lies in the future, and SourceError otherwise. That
+        it is no longer in the oplog is a PositionLostError here or of the first reply.
+        """
+        ...
+
+    async def check_history(self, since: ClusterTime) -> None:
+        """Ask whether the oplog still reaches back to `since`, in about half a second at most.
+
+        Raises PositionLostError when it doesn't, and SourceError otherwise.
         """
         ...

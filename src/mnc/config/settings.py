@@ -32,6 +32,7 @@ from mnc.model import Operation
 
 __all__ = [
     "AssignmentPolicy",
+    "HistoryPolicy",
     "LogFormat",
     "LogLevel",
     "OversizePolicy",
@@ -46,6 +47,7 @@ LogFormat = Literal["auto", "json", "console"]
 OversizePolicy = Literal["objectstore", "deadletter", "stop"]
 PoisonPolicy = Literal["deadletter", "stop"]
 AssignmentPolicy = Literal["spread", "leader"]
+HistoryPolicy = Literal["stop", "now"]
 
 _MIB = 1024 * 1024
 
@@ -94,6 +96,12 @@ class Settings(NatsSecurity):
         Field(description="The collection, in the same database, that keeps the resume tokens."),
         Allowed("the name of a collection that is not watched"),
     ] = "cs_resume_tokens"
+    mongo_on_history_lost: Annotated[
+        HistoryPolicy,
+        _AnyCase,
+        Field(description="What to do once MongoDB has forgotten changes before they were read."),
+        Allowed("stop: the collection waits for a person; now: it goes on without them"),
+    ] = "stop"
     nats_server_url: Annotated[
         SecretStr,
         Field(description="The NATS servers to publish to; several of one cluster may be named."),

@@ -95,7 +95,7 @@ async def run_service(
         workshop=SettingsWorkshop(
             settings, mongo=mongo, stream=stream, session=session, budget=budget
         ),
-        policy=RestartPolicy(),
+        policy=RestartPolicy(renews_lost_positions=settings.mongo_on_history_lost != "stop"),
         rng=random.Random(),  # noqa: S311 - jitter, no secret
         released=ownership.released,
     )

@@ -23,7 +23,7 @@ from mnc.drivers.nats.stream import JetStream
 from mnc.encode.dead_letter import DeadLetteringEncoder
 from mnc.encode.event import Encoder
 from mnc.encode.subject import marker_subject
-from mnc.errors import MncError
+from mnc.errors import MncError, PositionLostError
 from mnc.lane import Lane, acquire
 from mnc.model import Epoch
 from mnc.publish.publisher import Publisher
@@ -50,6 +50,7 @@ class SettingsWorkshop:
     ) -> None:
         self._settings = settings
         self._stream = stream
+        self._renews = settings.mongo_on_history_lost != "stop"
         self._remedies = _remedies(settings, session)
         self._budget = budget
         self._source = MongoChangeSource(mongo, full_document=_FULL_DOCUMENT)
@@ -69,7 +70,15 @@ class SettingsWorkshop:
         """See `Workshop.prepare`."""
         await self._stream.prepare(failures)
 
-    async def lane(self, collection: str, epoch: Epoch, telemetry: LaneTelemetry, /) -> Lane:
+    async def lane(
+        self,
+        collection: str,
+        epoch: Epoch,
+        telemetry: LaneTelemetry,
+        /,
+        *,
+        after: MncError | None,
+    ) -> Lane:
         """See `Workshop.lane`."""
         subject = marker_subject(stream=self._settings.nats_stream_name, collection=collection)
         reached = await acquire(
@@ -79,6 +88,8 @@ class SettingsWorkshop:
             stream=self._stream,
             store=self._store,
             epoch=epoch,
+            renew_if_lost=self._renews and isinstance(after, PositionLostError),
+            observer=telemetry,
         )
         telemetry.acquired(reached)
         publisher = Publisher(

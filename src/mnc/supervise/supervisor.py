@@ -66,8 +66,16 @@ class Workshop(Protocol):
         """
         ...
 
-    async def lane(self, collection: str, epoch: Epoch, telemetry: LaneTelemetry, /) -> Lane:
-        """Acquire a collection and build its lane.
+    async def lane(
+        self,
+        collection: str,
+        epoch: Epoch,
+        telemetry: LaneTelemetry,
+        /,
+        *,
+        after: MncError | None,
+    ) -> Lane:
+        """Acquire a collection and build its lane; `after` is what ended the last one.
 
         Raises SourceError, SinkError or CheckpointError.
         """
@@ -267,7 +275,10 @@ class Supervisor:
                             # Asking again for each of a hundred collections would take minutes.
                             raise unreachable
                         lane = await self._workshop.lane(
-                            charge.collection, charge.epoch, charge.telemetry
+                            charge.collection,
+                            charge.epoch,
+                            charge.telemetry,
+                            after=charge.failure,
                         )
             except MncError as error:
                 if error.recovery is Recovery.RECONNECT:

@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol, assert_never
 
 import structlog
 import trio
 
 from mnc.errors import MncError, Recovery, SinkError
-from mnc.model import Checkpoint, EncodedEvent, Namespace, Operation
+from mnc.model import Checkpoint, EncodedEvent, Namespace, Operation, Position
 from mnc.telemetry.metrics import Metrics
 
 __all__ = [
@@ -113,6 +114,7 @@ class LaneTelemetry:
         self._checkpointed = metrics.checkpointed.labels(*labels)
         self._ack_seconds = metrics.ack_seconds.labels(*labels)
         self._lag_seconds = metrics.lag_seconds.labels(*labels)
+        self._renewed = metrics.positions_renewed.labels(*labels)
         self._restarts = metrics.restarts.labels(*labels)
         self._capturing = metrics.capturing.labels(*labels)
         self._log = structlog.get_logger().bind(collection=str(namespace))
@@ -172,6 +174,20 @@ class LaneTelemetry:
         """Note where the collection goes on: what this owner stores stands behind that."""
         self._log.info(
             "lane.acquired", epoch=checkpoint.position.epoch, stream_seq=checkpoint.stream_seq
+        )
+
+    def renewed(self, *, lost: Position, found: Position) -> None:
+        """Note that changes were skipped which MongoDB has forgotten."""
+        self._renewed.inc()
+        since = lost.token.cluster_time.seconds
+        skipped_s = found.token.cluster_time.seconds - since
+        self._log.warning(
+            "position.renewed",
+            since=datetime.fromtimestamp(since, UTC).isoformat(),
+            skipped_s=skipped_s,
+            reason="MongoDB's oplog no longer reaches back to the position: the changes of this "
+            "time are not in the stream",
+            remedy="enlarge the oplog; MONGO_ON_HISTORY_LOST=stop waits for a person instead",
         )
 
     def captured(self, events: int) -> None:

@@ -114,6 +114,12 @@ class Metrics:
             (*_LANE, "kind"),
             registry=registry,
         )
+        self.positions_renewed = Counter(
+            "mnc_positions_renewed",
+            "How often changes were skipped that MongoDB had forgotten: MONGO_ON_HISTORY_LOST.",
+            _LANE,
+            registry=registry,
+        )
         self.capturing = Gauge(
             "mnc_lane_capturing",
             "1 while changes of the collection are being captured.",

@@ -18,6 +18,7 @@ from mnc.errors import (
     CheckpointError,
     CheckpointRefusedError,
     CheckpointUnavailableError,
+    MncError,
     PositionLostError,
     SinkUnavailableError,
     SourceError,
@@ -26,7 +27,8 @@ from mnc.errors import (
     StreamFullError,
 )
 from mnc.lane import Lane
-from mnc.model import Epoch
+from mnc.model import Epoch, Position
+from mnc.publish.ports import Batch
 from mnc.supervise.supervisor import _MAX_ACQUIRING
 from mnc.telemetry.lane import Capturing, LaneTelemetry, Restarting, Starting, Stopped
 
@@ -260,8 +262,10 @@ async def test_lanes_are_built_once_a_start() -> None:
             finally:
                 running -= 1
 
-    async def lane(collection: str, epoch: Epoch, telemetry: LaneTelemetry, /) -> Lane:
-        built = await build(collection, epoch, telemetry)
+    async def lane(
+        collection: str, epoch: Epoch, telemetry: LaneTelemetry, /, *, after: MncError | None
+    ) -> Lane:
+        built = await build(collection, epoch, telemetry, after=after)
         return _Counted(
             route=built.route,
             publisher=built._publisher,
@@ -333,6 +337,11 @@ def _restarts(lane: LaneTelemetry) -> float:
     return restarts
 
 
+def _renewals(lane: LaneTelemetry) -> float:
+    renewals: float = lane._renewed._value.get()
+    return renewals
+
+
 @virtual_time
 async def test_a_healthy_while_forgives_earlier_failures() -> None:
     """After a minute of health the next failure is tried again at once."""
@@ -391,6 +400,44 @@ async def test_a_lost_position_stays_down() -> None:
         assert len(process.workshop.readers) == 1
         assert world.stored("users") == []
         process.stop()
+
+
+@virtual_time
+async def test_a_lost_position_that_may_be_given_up_is_behind_a_lane_soon() -> None:
+    """With permission the lane goes on from now, once, and stores all that is written then.
+
+    The others that share its change stream lose nothing.
+    """
+    world = World()
+    process = Process(world, "users", "movies")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(process.run)
+        await trio.sleep(1)
+        process.stop()
+    world.source.write("users")
+    world.source.forget()
+    marker = world.marker("movies")
+    assert marker is not None
+    await world.stream.publish(
+        Batch(
+            events=(),
+            marker_subject="cs_position.movies",
+            position=Position(token=await world.source.current_token()),
+            expected_seq=marker.stream_seq,
+        )
+    )
+    world.source.write("movies")
+    process = Process(world, "users", "movies", renews_lost_positions=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(process.run)
+        await trio.sleep(5)
+        assert process.is_ready
+        written = world.source.write("users")
+        await trio.sleep(1)
+        assert world.stored("users") == [written]
+        assert world.stored("movies") == world.source.tokens("movies")
+        process.stop()
+    assert [_renewals(process.lanes[name]) for name in ("users", "movies")] == [1, 0]
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ _INTERFACE: dict[str, tuple[str, set[str]]] = {
     "mnc_ack_seconds": ("histogram", _LANE),
     "mnc_lag_seconds": ("histogram", _LANE),
     "mnc_lane_restarts": ("counter", _LANE),
+    "mnc_positions_renewed": ("counter", _LANE),
     "mnc_errors": ("counter", {*_LANE, "kind"}),
     "mnc_lane_capturing": ("gauge", _LANE),
     "mnc_lane_detachments": ("counter", _LANE),

@@ -10,6 +10,7 @@ filter costs it far less than a stream for each collection.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import bson
@@ -20,14 +21,14 @@ from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
 from pymongo.client_session import ClientSession
-from pymongo.errors import PyMongoError
+from pymongo.errors import ExecutionTimeout, PyMongoError
 from pymongo.read_preferences import ReadPreference
 
 from mnc.capture.ports import ChangeDocument, Open, Reply, StartAfter, StartAt
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.failures import source_error
 from mnc.drivers.mongo.pieces import decode_in_pieces
-from mnc.errors import PositionLostError
+from mnc.errors import ForeignPositionError
 from mnc.model import ClusterTime, ResumeToken
 
 __all__ = ["MongoChangeSource", "MongoChangeStream"]
@@ -80,6 +81,31 @@ class MongoChangeSource:
             case StartAfter(token=token):
                 return await self._open({"startAfter": _document(token)}, collections=collections)
 
+    async def check_history(self, since: ClusterTime) -> None:
+        """Ask whether the oplog reaches back to a time; see `ChangeSource.check_history`.
+
+        Only who reads is told. The server compares the time with its oldest entry first; then it
+        would look for a change of this database, which may be hours away, so it may not look long.
+        """
+        command: dict[str, object] = {
+            "aggregate": 1,
+            "pipeline": [
+                {
+                    "$changeStream": {
+                        "startAtOperationTime": Timestamp(since.seconds, since.increment)
+                    }
+                }
+            ],
+            "cursor": {"batchSize": 1},
+            "readConcern": {"level": "majority"},
+            "maxTimeMS": _AWAIT_MS,
+        }
+        stream = MongoChangeStream(self._connection)
+        try:
+            await stream.probe(command)
+        finally:
+            await stream.aclose()
+
     async def _open(
         self,
         stage: dict[str, object],
@@ -115,7 +141,7 @@ class MongoChangeStream:
     async def open(
         self, pipeline: Sequence[dict[str, object]], *, not_after: ClusterTime | None
     ) -> None:
-        """Open the cursor. Raises SourceError; PositionLostError when `not_after` is to come."""
+        """Open the cursor. Raises SourceError; ForeignPositionError when `not_after` is to come."""
         command: dict[str, object] = {
             "aggregate": 1,
             "pipeline": list(pipeline),
@@ -124,16 +150,27 @@ class MongoChangeStream:
         }
         reply = await self._in_thread(lambda: self._command(command))
         cursor = reply["cursor"]
-        self._cursor_id = cursor["id"]
-        self._collection = cursor["ns"].partition(".")[2]
+        self._note_cursor(cursor)
         self.opened_at = _token(cursor["postBatchResumeToken"])
         now: Timestamp | None = reply.get("operationTime")
         if now and not_after and not_after.seconds > now.time + _FUTURE_SLACK_S:
             # MongoDB accepts it in silence and would deliver nothing until that time has come.
-            raise PositionLostError(
+            raise ForeignPositionError(
                 "the position to resume from lies in the future of this MongoDB cluster",
                 remedy="check that MONGO_URI names the cluster that the stream was filled from",
             )
+
+    async def probe(self, command: dict[str, object]) -> None:
+        """Open the cursor of `command`; no error if the server has no time for it left.
+
+        Raises SourceError.
+        """
+
+        def probe() -> None:
+            with suppress(ExecutionTimeout):
+                self._note_cursor(self._command(command)["cursor"])
+
+        await self._in_thread(probe)
 
     async def next_reply(self, *, batch_size: int) -> Reply:
         """Return the next reply; see `ChangeStream.next_reply`."""
@@ -182,6 +219,10 @@ class MongoChangeStream:
             await trio.to_thread.run_sync(close, limiter=self._limiter)
 
     # --- in the thread ---------------------------------------------------------------------------
+
+    def _note_cursor(self, cursor: dict[str, Any]) -> None:
+        self._cursor_id = cursor["id"]
+        self._collection = cursor["ns"].partition(".")[2]
 
     def _command(self, command: dict[str, object]) -> dict[str, Any]:
         return bson.decode(self._command_raw(command).raw, _STRICT)

@@ -1,0 +1,71 @@
+"""MongoDB forgets changes before they were read: what happens then is the operator's choice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from bson.timestamp import Timestamp
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+from tests.deployment import Deploy
+from tests.servers import StartMongod
+from tests.waiting import wait_until
+
+from mnc.embedded.servers import MongodProcess
+
+_OPLOG_MB = 8
+_CHANGE_STREAM_HISTORY_LOST = 286
+
+
+@pytest.fixture
+def forgetful(start_own_mongod: StartMongod) -> MongodProcess:
+    """Serve a mongod with a small oplog that is cut off every second."""
+    return start_own_mongod(oplog_size_mb=_OPLOG_MB, extra_args=("--syncdelay", "1"))
+
+
+def forget(mongod: MongodProcess) -> None:
+    """Write to another database until the oplog no longer reaches back to now."""
+    with MongoClient[dict[str, Any]](mongod.uri) as client:
+        now: Timestamp = client.admin.command("ping")["operationTime"]
+        other = client["other"]
+
+        def has_forgotten() -> bool:
+            other["filler"].insert_many([{"text": "x" * 100_000} for _ in range(100)])
+            try:
+                with other.watch(start_at_operation_time=now) as changes:
+                    changes.try_next()
+            except OperationFailure as error:
+                return error.code == _CHANGE_STREAM_HISTORY_LOST
+            return False
+
+        wait_until(has_forgotten, timeout_s=30, what="the oplog to be cut off")
+
+
+def test_lost_history_stops_the_collection_until_a_person_decides(
+    deploy: Deploy, forgetful: MongodProcess
+) -> None:
+    """Nothing is skipped in silence: not ready, the reason and the remedy, and no hot loop.
+
+    With permission the next start goes on from now, says so, and stores what is written then.
+    """
+    deployment = deploy(mongod=forgetful, collections=("users",))
+    deployment.start_ready().kill()
+    deployment.db["users"].insert_one({"_id": "forgotten"})
+    forget(forgetful)
+    stopped = deployment.start()
+    stopped.wait_not_ready("MONGO_ON_HISTORY_LOST", timeout_s=20)
+    assert len(stopped.log("lane.stopped")) == 1
+    assert stopped.terminate() == 0
+    going_on = deployment.start_ready(MONGO_ON_HISTORY_LOST="now")
+    (renewed,) = going_on.log("position.renewed")
+    assert renewed["level"] == "warning"
+    assert renewed["skipped_s"] >= 0
+    assert b"mnc_positions_renewed_total" in going_on.get("/metrics").content
+    deployment.db["users"].insert_one({"_id": "after"})
+    wait_until(lambda: going_on.counted("events_checkpointed"), timeout_s=20, what="the next event")
+    assert going_on.terminate() == 0
+    (message,) = deployment.oracle.messages()
+    assert message.subject.endswith(".insert.after")
+    # Without permission again: the new position is as durable as any other.
+    deployment.start_ready()
