@@ -77,13 +77,7 @@ class Deployment:
         self._folder = folder
         self._connectors: list[ConnectorProcess] = []
         self.client = MongoClient[dict[str, Any]](mongo_uri)
-        self.oracle = Oracle(
-            mongo_uri=mongo_uri,
-            database=self.database,
-            collections=collections,
-            nats_url=nats_url,
-            stream=self.stream,
-        )
+        self.oracle = self._new_oracle()
 
     @property
     def db(self) -> Database[dict[str, Any]]:
@@ -148,6 +142,19 @@ class Deployment:
             marker, document = self.marker_token(collection), self.token_document(collection)
             assert document is not None
             assert marker is None or document["token"] >= marker
+
+    def expect_from_now(self) -> None:
+        """Let the oracle expect what is written from now on, and nothing that was before."""
+        self.oracle = self._new_oracle()
+
+    def _new_oracle(self) -> Oracle:
+        return Oracle(
+            mongo_uri=self.mongo_uri,
+            database=self.database,
+            collections=self.collections,
+            nats_url=self.nats_url,
+            stream=self.stream,
+        )
 
     def kill(self) -> None:
         """Kill the connectors that run."""

@@ -13,8 +13,9 @@ from tests.fakes.payloads import STOPPING
 from tests.fakes.source import FakeSource
 from tests.fakes.values import NAMESPACE, checkpoint, event, token
 
+from mnc.acquire import acquire
+from mnc.checkpoint.position import LostHistory
 from mnc.errors import FenceLostError, NotOwnerError
-from mnc.lane import acquire
 from mnc.model import Checkpoint, EncodedEvent, Epoch, StreamSeq
 from mnc.publish.publisher import Publisher
 
@@ -30,7 +31,7 @@ class _Collection:
         self.store = FakeCheckpointStore()
         self.source = FakeSource()
 
-    async def acquire(self, epoch: int, *, renew_if_lost: bool = False) -> Checkpoint:
+    async def acquire(self, epoch: int, *, lost_history: LostHistory = "stop") -> Checkpoint:
         """Acquire the collection for an owner with `epoch`."""
         return await acquire(
             NAMESPACE,
@@ -39,7 +40,8 @@ class _Collection:
             stream=self.harness.port,
             store=self.store,
             epoch=Epoch(epoch),
-            renew_if_lost=renew_if_lost,
+            snapshot_first=False,
+            lost_history=lost_history,
             observer=RecordingObserver(),
         )
 
@@ -150,7 +152,7 @@ async def test_a_position_is_given_up_without_batches_too(unbatched: JetStreamHa
     await owner.publish([collection.event(1)])
     collection.source.tick(seconds=1_700_009_000 - collection.source.now.seconds)
     collection.source.forget()
-    renewed = await collection.acquire(0, renew_if_lost=True)
+    renewed = await collection.acquire(0, lost_history="now")
     assert renewed.position.token > owner.reached.position.token
     assert renewed.stream_seq == owner.reached.stream_seq
     assert await collection.acquire(0) == renewed

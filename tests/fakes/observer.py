@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 
 from mnc.errors import CheckpointError, SinkError
-from mnc.model import Checkpoint, EncodedEvent, Position
+from mnc.model import Checkpoint, EncodedEvent, Position, Snapshot
 from mnc.publish.ports import Batch
 
 __all__ = ["RecordingObserver"]
@@ -25,6 +25,8 @@ class RecordingObserver:
         self.checkpoints: list[Checkpoint] = []
         self.checkpoint_failures: list[CheckpointError] = []
         self.settled_times = 0
+        self.copies: list[Snapshot] = []
+        self.completed_copies: list[Snapshot] = []
         self.renewals: list[tuple[Position, Position]] = []
         """Each position that was lost, and the one that was found instead."""
 
@@ -64,6 +66,19 @@ class RecordingObserver:
     def settled(self) -> None:
         """Count that everything captured is stored."""
         self.settled_times += 1
+
+    def copying(self, snapshot: Snapshot, /, *, estimated: int) -> None:
+        """Remember where it begins."""
+        del estimated
+        self.copies.append(snapshot)
+
+    def copied(self, snapshot: Snapshot, /) -> None:
+        """Remember how far it is."""
+        self.copies.append(snapshot)
+
+    def copy_completed(self, snapshot: Snapshot, /) -> None:
+        """Remember the end."""
+        self.completed_copies.append(snapshot)
 
     def renewed(self, *, lost: Position, found: Position) -> None:
         """Remember the positions."""

@@ -7,6 +7,7 @@ open stream sees its collections' events and what concerns the whole database.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,6 +55,8 @@ class FakeSource:
         self.now = ClusterTime(1_700_000_000, 1)
         self.oldest = self.now
         """Where the oplog begins."""
+        self.documents = defaultdict[str, dict[int, ChangeDocument]](dict)
+        """What each collection holds now, by the documents' ids, if those are numbers."""
         self._latency = latency
         self._oplog: list[_Entry] = []
         self._written = trio.Event()
@@ -122,6 +125,7 @@ class FakeSource:
         """Drop the database; return the token of the `invalidate` that ends every open stream."""
         for name in sorted({entry.collection for entry in self._oplog if entry.collection}):
             self._commit([(name, "drop", None, 0)])
+        self.documents.clear()
         self.now = self._next_tick()
         token = event_token(self.now)
         self._append(token, None, {"operationType": "dropDatabase", "ns": {"db": DATABASE}})
@@ -162,6 +166,13 @@ class FakeSource:
                 "documentKey": {"_id": document_id},
                 "fullDocument": {"_id": document_id, "padding": "." * padding_bytes},
             }
+            if isinstance(document_id, int):
+                self.documents[collection].pop(document_id, None)
+                if operation != "delete":
+                    self.documents[collection][document_id] = {
+                        "_id": document_id,
+                        "written": token.data,
+                    }
             self._append(token, collection, change, size_bytes=_EVENT_BYTES + padding_bytes)
             tokens.append(token)
         self._wake()

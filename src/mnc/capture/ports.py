@@ -6,12 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mnc.model import ClusterTime, ResumeToken
+from mnc.model import ClusterTime, Namespace, ResumeToken
 
 __all__ = [
     "ChangeDocument",
     "ChangeSource",
     "ChangeStream",
+    "Chunk",
+    "Document",
+    "DocumentSource",
     "Open",
     "Reply",
     "StartAfter",
@@ -93,4 +96,42 @@ class ChangeSource(Protocol):
 
         Raises PositionLostError when it doesn't, and SourceError otherwise.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A document as it is in its collection."""
+
+    fields: ChangeDocument
+    key: str
+    """Its `_id`, as the source writes it for itself: ASCII, of bounded length."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Some documents of a collection in the order of their `_id`, whatever its type."""
+
+    documents: Sequence[Document]
+    """None at the end of the collection."""
+    size_bytes: int
+    """The reply's size on the wire."""
+
+
+class DocumentSource(Protocol):
+    """A database whose collections can be read."""
+
+    async def read(
+        self, namespace: Namespace, *, after: str, since: ClusterTime, limit: int
+    ) -> Chunk:
+        """Return the documents that follow the key `after`, from the first one on if it is empty.
+
+        At least everything that was committed up to `since` is in them. Raises SourceError.
+
+        Cancellation: nothing has changed.
+        """
+        ...
+
+    async def estimate(self, namespace: Namespace) -> int:
+        """Return about how many documents there are. Raises SourceError."""
         ...

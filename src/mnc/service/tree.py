@@ -33,7 +33,7 @@ from mnc.http.app import build_app
 from mnc.http.server import bind, serve
 from mnc.service.ownership import Alone, InCluster, Ownership
 from mnc.service.probes import ServiceProbes
-from mnc.service.workshop import SettingsWorkshop
+from mnc.service.workshop import SettingsWorkshop, lost_history
 from mnc.supervise.policy import RestartPolicy
 from mnc.supervise.supervisor import Supervisor
 from mnc.telemetry.lanes import Lanes
@@ -95,7 +95,7 @@ async def run_service(
         workshop=SettingsWorkshop(
             settings, mongo=mongo, stream=stream, session=session, budget=budget
         ),
-        policy=RestartPolicy(renews_lost_positions=settings.mongo_on_history_lost != "stop"),
+        policy=RestartPolicy(renews_lost_positions=lost_history(settings) != "stop"),
         rng=random.Random(),  # noqa: S311 - jitter, no secret
         released=ownership.released,
     )

@@ -8,15 +8,19 @@ from typing import assert_never
 
 import trio
 
+from mnc.acquire import acquire
 from mnc.capture.budget import ByteBudget
+from mnc.capture.copier import Copier
 from mnc.capture.demultiplex import Encode
 from mnc.capture.reader import CaptureObserver, Detach, Merge, Reader
 from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper
+from mnc.checkpoint.position import LostHistory
 from mnc.config import Settings
 from mnc.drivers.mongo.changes import MongoChangeSource
 from mnc.drivers.mongo.checkpoints import MongoCheckpointStore
 from mnc.drivers.mongo.connection import MongoConnection
+from mnc.drivers.mongo.documents import MongoDocuments
 from mnc.drivers.nats.claims import JetStreamPayloads
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream import JetStream
@@ -24,13 +28,13 @@ from mnc.encode.dead_letter import DeadLetteringEncoder
 from mnc.encode.event import Encoder
 from mnc.encode.subject import marker_subject
 from mnc.errors import MncError, PositionLostError
-from mnc.lane import Lane, acquire
-from mnc.model import Epoch
+from mnc.lane import Lane
+from mnc.model import Epoch, Snapshot
 from mnc.publish.publisher import Publisher
 from mnc.publish.remedy import ClaimChecks, DeadLetters, Remedies, Remedy, Stop
 from mnc.telemetry.lane import LaneTelemetry
 
-__all__ = ["SettingsWorkshop"]
+__all__ = ["SettingsWorkshop", "lost_history"]
 
 _FULL_DOCUMENT = "updateLookup"
 """Updates carry the document as it is when MongoDB looks it up, as earlier connectors had it."""
@@ -50,10 +54,10 @@ class SettingsWorkshop:
     ) -> None:
         self._settings = settings
         self._stream = stream
-        self._renews = settings.mongo_on_history_lost != "stop"
         self._remedies = _remedies(settings, session)
         self._budget = budget
         self._source = MongoChangeSource(mongo, full_document=_FULL_DOCUMENT)
+        self._documents = MongoDocuments(mongo)
         self._store = MongoCheckpointStore(
             mongo,
             collection=settings.mongo_resume_tokens_collection,
@@ -88,7 +92,10 @@ class SettingsWorkshop:
             stream=self._stream,
             store=self._store,
             epoch=epoch,
-            renew_if_lost=self._renews and isinstance(after, PositionLostError),
+            snapshot_first=self._settings.mongo_snapshot != "never",
+            lost_history=lost_history(self._settings)
+            if isinstance(after, PositionLostError)
+            else "stop",
             observer=telemetry,
         )
         telemetry.acquired(reached)
@@ -112,7 +119,27 @@ class SettingsWorkshop:
         account = self._budget.open_account()
         telemetry.watch_inflight(lambda: account.held_bytes)
         route = Route(collection=collection, frontier=reached.position.token, account=account)
-        return Lane(route=route, publisher=publisher, keeper=keeper, observer=telemetry)
+        return Lane(
+            route=route,
+            publisher=publisher,
+            keeper=keeper,
+            observer=telemetry,
+            copier=self._copier(reached.position.snapshot, telemetry),
+        )
+
+    def _copier(self, snapshot: Snapshot | None, telemetry: LaneTelemetry) -> Copier | None:
+        """Return what goes on with a snapshot, if one isn't complete."""
+        if snapshot is None:
+            return None
+        return Copier(
+            namespace=telemetry.namespace,
+            snapshot=snapshot,
+            documents=self._documents,
+            source=self._source,
+            encode=self._encode,
+            documents_per_s=self._settings.mongo_snapshot_documents_per_s,
+            observer=telemetry,
+        )
 
     def reader(
         self,
@@ -133,6 +160,13 @@ class SettingsWorkshop:
             merge=merge,
             detach=detach,
         )
+
+
+def lost_history(settings: Settings) -> LostHistory:
+    """Return what the settings say of a position that is lost."""
+    if settings.mongo_snapshot == "when_needed":
+        return "snapshot"
+    return settings.mongo_on_history_lost
 
 
 def _remedies(settings: Settings, session: NatsSession) -> Remedies:

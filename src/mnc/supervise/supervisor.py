@@ -288,7 +288,8 @@ class Supervisor:
             if lane is not None and self._is_ours(charge):
                 charge.work = Running(lane.route)
                 nursery.start_soon(self._run_lane, charge, charge.work.scope, lane)
-                routes.append(lane.route)
+                if lane.copier is None:
+                    routes.append(lane.route)
             else:
                 self._ended(charge)
 
@@ -360,6 +361,11 @@ class Supervisor:
         except MncError as error:
             self._failed(charge, error)
         else:
+            if lane.copier is not None and lane.copier.is_complete and self._is_ours(charge):
+                # Its snapshot is complete: the change stream goes on where that began.
+                charge.work, charge.failure = Waiting(trio.current_time()), None
+                self._wake()
+                return
             late = SinkError(
                 f"what was captured could not be stored within {_DRAIN_S:.0f} s",
                 remedy="nothing is lost: the next owner goes on from the position marker",

@@ -427,7 +427,7 @@ async def test_a_lost_position_that_may_be_given_up_is_behind_a_lane_soon() -> N
         )
     )
     world.source.write("movies")
-    process = Process(world, "users", "movies", renews_lost_positions=True)
+    process = Process(world, "users", "movies", lost_history="now")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(process.run)
         await trio.sleep(5)

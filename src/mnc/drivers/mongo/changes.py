@@ -31,7 +31,7 @@ from mnc.drivers.mongo.pieces import decode_in_pieces
 from mnc.errors import ForeignPositionError
 from mnc.model import ClusterTime, ResumeToken
 
-__all__ = ["MongoChangeSource", "MongoChangeStream"]
+__all__ = ["LENIENT", "RAW", "STRICT", "MongoChangeSource", "MongoChangeStream"]
 
 _T = TypeVar("_T")
 
@@ -44,14 +44,14 @@ _CLOSE_S = 1.0
 _FUTURE_SLACK_S = 10
 """How far a position may be ahead of the server's clock: a token of "now" is so by one tick."""
 
-_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
-_STRICT: CodecOptions[dict[str, Any]] = CodecOptions(
+STRICT: CodecOptions[dict[str, Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )
 """Dates that Python's datetime can't hold stay as they are."""
 
-_LENIENT = _STRICT.with_options(unicode_decode_error_handler="replace")
+LENIENT = STRICT.with_options(unicode_decode_error_handler="replace")
 """For strings that aren't UTF-8, which MongoDB stores without complaint."""
 
 
@@ -225,7 +225,7 @@ class MongoChangeStream:
         self._collection = cursor["ns"].partition(".")[2]
 
     def _command(self, command: dict[str, object]) -> dict[str, Any]:
-        return bson.decode(self._command_raw(command).raw, _STRICT)
+        return bson.decode(self._command_raw(command).raw, STRICT)
 
     def _command_raw(self, command: dict[str, object]) -> RawBSONDocument:
         # An explicit session ties aggregate and getMore together; without one, pymongo ends the
@@ -234,7 +234,7 @@ class MongoChangeStream:
             self._session = self._connection.client.start_session()
         return self._connection.database.command(
             command,
-            codec_options=_RAW,
+            codec_options=RAW,
             session=self._session,
             read_preference=ReadPreference.PRIMARY,
         )
@@ -263,9 +263,9 @@ def _decode(reply: RawBSONDocument) -> tuple[Sequence[ChangeDocument], dict[str,
     """Decode a reply; return its events and its cursor document."""
     raw = bytes(reply.raw)
     try:
-        cursor = decode_in_pieces(raw, _STRICT)["cursor"]
+        cursor = decode_in_pieces(raw, STRICT)["cursor"]
     except BSONError:
-        cursor = decode_in_pieces(raw, _LENIENT)["cursor"]
+        cursor = decode_in_pieces(raw, LENIENT)["cursor"]
     return cursor["nextBatch"], cursor
 
 
