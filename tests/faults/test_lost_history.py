@@ -10,6 +10,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 from tests.deployment import Deploy
 from tests.servers import StartMongod
+from tests.snapshots import assert_end_state
 from tests.waiting import wait_until
 
 from mnc.embedded.servers import MongodProcess
@@ -69,3 +70,21 @@ def test_lost_history_stops_the_collection_until_a_person_decides(
     assert message.subject.endswith(".insert.after")
     # Without permission again: the new position is as durable as any other.
     deployment.start_ready()
+
+
+def test_lost_history_is_healed_by_a_snapshot(deploy: Deploy, forgetful: MongodProcess) -> None:
+    """With MONGO_SNAPSHOT=when_needed the stream has the documents again, and then the changes."""
+    deployment = deploy(mongod=forgetful, collections=("users",), MONGO_SNAPSHOT="when_needed")
+    deployment.start_ready().kill()
+    deployment.db["users"].insert_many({"_id": number} for number in range(100))
+    forget(forgetful)
+    connector = deployment.start()
+    connector.wait_for_log("position.renewed")
+    connector.wait_for_log("snapshot.completed")
+    connector.wait_ready()
+    deployment.db["users"].insert_one({"_id": "after"})
+    wait_until(
+        lambda: connector.counted("events_checkpointed") == 101, timeout_s=20, what="all events"
+    )
+    assert connector.terminate() == 0
+    assert_end_state(deployment.oracle.everything(), deployment.db, "users")

@@ -13,7 +13,7 @@ from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize(
-    ("seed", "documents", "kills"), [(1, 2000, 3), pytest.param(2, 20_000, 20, marks=SOAK)]
+    ("seed", "documents", "kills"), [(1, 1000, 2), pytest.param(2, 20_000, 20, marks=SOAK)]
 )
 def test_kills_within_a_snapshot_leave_the_end_state_true(
     deploy: Deploy, seed: int, documents: int, kills: int

@@ -23,7 +23,7 @@ from mnc.checkpoint.position import LostHistory
 from mnc.encode.event import Encoder
 from mnc.lane import Lane
 from mnc.model import Checkpoint, Epoch, Position, StreamSeq
-from mnc.publish.ports import Batch
+from mnc.publish.ports import Batch, StreamPort
 from mnc.publish.publisher import Publisher
 
 __all__ = ["INTERVAL_S", "MARKER", "LaneWorld", "make_world"]
@@ -36,10 +36,14 @@ _ZERO = checkpoint(0, stream_seq=0)
 class LaneWorld:
     """The fakes around one lane."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, port: StreamPort | None = None, name: str = "cs") -> None:
+        """Make one; `port` is another stream than the fake one, named `name`."""
         self.source = FakeSource()
         self.documents = FakeDocuments(self.source)
         self.stream = FakeStream()
+        self._port = port or self.stream
+        self._name = name
+        self._marker = f"{name}_position.users"
         self.store = FakeCheckpointStore()
         self.budget = ByteBudget(10**9)
         self.observer = RecordingObserver()
@@ -50,9 +54,9 @@ class LaneWorld:
         """Acquire the collection."""
         acquired = await acquire(
             NAMESPACE,
-            marker_subject=MARKER,
+            marker_subject=self._marker,
             source=self.source,
-            stream=self.stream,
+            stream=self._port,
             store=self.store,
             epoch=Epoch(epoch),
             snapshot_first=snapshot_first,
@@ -85,7 +89,7 @@ class LaneWorld:
                 snapshot=snapshot,
                 documents=self.documents,
                 source=self.source,
-                encode=Encoder(stream="cs"),
+                encode=Encoder(stream=self._name),
                 documents_per_s=documents_per_s,
                 observer=self.observer,
             )
@@ -98,9 +102,9 @@ class LaneWorld:
                 account=self.budget.open_account(),
             ),
             publisher=Publisher(
-                stream=self.stream,
+                stream=self._port,
                 remedies=STOPPING,
-                marker_subject=MARKER,
+                marker_subject=self._marker,
                 reached=reached,
                 epoch=Epoch(0),
                 in_flight=trio.CapacityLimiter(1),

@@ -31,6 +31,8 @@ _INTERFACE: dict[str, tuple[str, set[str]]] = {
     "mnc_lane_restarts": ("counter", _LANE),
     "mnc_positions_renewed": ("counter", _LANE),
     "mnc_errors": ("counter", {*_LANE, "kind"}),
+    "mnc_snapshot_documents": ("gauge", _LANE),
+    "mnc_snapshot_estimated_documents": ("gauge", _LANE),
     "mnc_lane_capturing": ("gauge", _LANE),
     "mnc_lane_detachments": ("counter", _LANE),
     "mnc_lane_inflight_bytes": ("gauge", _LANE),
