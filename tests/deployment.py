@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -98,6 +101,18 @@ class Deployment:
         connector = self.start(**settings)
         connector.wait_ready()
         return connector
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run another command of mnc's with the connectors' settings."""
+        return subprocess.run(
+            [sys.executable, "-m", "mnc", *command],
+            env={**os.environ, **self._settings},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
 
     def writer(self, *, seed: int, pause_s: float = 0.003, make_id: MakeId = plain_id) -> Writer:
         """Return a writer to all collections."""

@@ -37,6 +37,7 @@ async def acquire(
     store: CheckpointStore,
     epoch: Epoch,
     snapshot_first: bool,
+    snapshot_now: bool,
     lost_history: LostHistory,
     observer: AcquireObserver,
 ) -> Checkpoint:
@@ -45,7 +46,8 @@ async def acquire(
     The position in the stream has `epoch` then, where it is kept in a marker. Epoch 0 is a single
     instance's: a person runs it, so it takes over from any other, and any other from it.
 
-    With `snapshot_first` a collection that was never watched begins with a snapshot. Unless
+    With `snapshot_first` a collection that was never watched begins with a snapshot, with
+    `snapshot_now` any that isn't in one already: its changes go on behind it. Unless
     `lost_history` is "stop", a position to which the oplog no longer reaches back is replaced,
     behind the same fence. What the last lane met doesn't count: the oplog is asked about the
     position that is found now, which another writer may have moved on.
@@ -75,6 +77,9 @@ async def acquire(
                 found_epoch=found_epoch,
             )
         position = await _kept_or_renewed(reached.position, source, lost_history)
+        is_renewed = position != reached.position
+        if snapshot_now and position.snapshot is None:
+            position = begin_snapshot(position)
         is_kept = position == reached.position
         if marker is not None and found_epoch == epoch and is_kept:
             return reached
@@ -97,6 +102,7 @@ async def acquire(
         if not is_kept:
             # A stream without batches has no marker: there the document alone has the position.
             await store.save(namespace, acquired)
+        if is_renewed:
             observer.renewed(lost=reached.position, found=acquired.position)
         return acquired
 

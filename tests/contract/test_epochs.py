@@ -41,6 +41,7 @@ class _Collection:
             store=self.store,
             epoch=Epoch(epoch),
             snapshot_first=False,
+            snapshot_now=False,
             lost_history=lost_history,
             observer=RecordingObserver(),
         )

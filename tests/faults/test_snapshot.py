@@ -52,3 +52,25 @@ def test_kills_within_a_snapshot_leave_the_end_state_true(
     for name in deployment.collections:
         assert max(reads_of(messages, name).values()) == 1
         assert_end_state(messages, deployment.db, name)
+
+
+def test_snapshot_on_demand_is_taken_by_whoever_owns_the_collection(deploy: Deploy) -> None:
+    """A request that is made while the owner is down is found by the next one, once."""
+    deployment = deploy(collections=("users",))
+    writer = deployment.writer(seed=3)
+    writer.fill(300)
+    deployment.expect_from_now()
+    connector = deployment.start_ready()
+    assert connector.log("snapshot.began") == []
+    connector.kill()
+    with writer:
+        request = deployment.run("snapshot", "users")
+        assert request.returncode == 0, request.stderr
+        connector = deployment.start()
+        connector.wait_for_log("snapshot.completed")
+        connector.wait_ready()
+    deployment.finish(writer.events)
+    messages = deployment.oracle.everything()
+    assert max(reads_of(messages, "users").values()) == 1
+    assert_end_state(messages, deployment.db, "users")
+    assert deployment.run("snapshot", "movies").returncode == 2

@@ -49,7 +49,12 @@ class LaneWorld:
         self.observer = RecordingObserver()
 
     async def acquire(
-        self, *, epoch: int = 0, snapshot_first: bool = False, lost_history: LostHistory = "stop"
+        self,
+        *,
+        epoch: int = 0,
+        snapshot_first: bool = False,
+        snapshot_now: bool = False,
+        lost_history: LostHistory = "stop",
     ) -> Checkpoint:
         """Acquire the collection."""
         acquired = await acquire(
@@ -60,6 +65,7 @@ class LaneWorld:
             store=self.store,
             epoch=Epoch(epoch),
             snapshot_first=snapshot_first,
+            snapshot_now=snapshot_now,
             lost_history=lost_history,
             observer=self.observer,
         )

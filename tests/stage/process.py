@@ -157,6 +157,7 @@ class FakeWorkshop:
         /,
         *,
         after: MncError | None,
+        snapshot: bool,
     ) -> Lane:
         """Acquire a collection and build its lane."""
         subject = marker_subject(stream=_STREAM, collection=collection)
@@ -168,6 +169,7 @@ class FakeWorkshop:
             store=self._world.store,
             epoch=epoch,
             snapshot_first=self._snapshot_first,
+            snapshot_now=snapshot,
             lost_history=self._lost_history if isinstance(after, PositionLostError) else "stop",
             observer=telemetry,
         )
@@ -193,13 +195,13 @@ class FakeWorkshop:
             frontier=reached.position.token,
             account=self.budget.open_account(),
         )
-        snapshot = reached.position.snapshot
+        under_way = reached.position.snapshot
         copier = (
             None
-            if snapshot is None
+            if under_way is None
             else Copier(
                 namespace=telemetry.namespace,
-                snapshot=snapshot,
+                snapshot=under_way,
                 documents=self.documents,
                 source=self._world.source,
                 encode=Encoder(stream=_STREAM),

@@ -280,3 +280,64 @@ async def test_others_do_not_wait_for_a_snapshot() -> None:
         assert isinstance(process.lanes["users"].state, Copying)
         assert world.stored("movies") == world.source.tokens("movies")
         process.stop()
+
+
+@virtual_time
+async def test_a_snapshot_on_demand_stands_between_two_changes() -> None:
+    """What was captured is stored first, then all documents, then what has changed since."""
+    world = World()
+    process = Process(world, "users", "movies")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(process.run)
+        await trio.sleep(1)
+        for number in range(100):
+            world.source.write("users", document_id=number)
+        process.workshop.documents.before_read = lambda: world.source.write(
+            "users", document_id=500
+        )
+        process.supervisor.take_snapshot("users")
+        process.supervisor.take_snapshot("users")
+        await trio.sleep(5)
+        assert process.is_ready
+        process.stop()
+    operations = "".join(event.operation[0] for event in world.stream.events)
+    changes_before, reads, changes_after = operations.partition("r" * 100)
+    assert reads
+    assert "r" not in changes_before
+    assert set(changes_after) <= {"i", "r"}
+    assert _replayed(world) == _committed(world)
+    assert max(_reads(list(world.stream.events)).values()) == 1
+    stored = [event.token for event in world.stream.events if event.operation == "insert"]
+    assert stored == world.source.tokens("users")
+
+
+@virtual_time
+async def test_a_request_during_a_snapshot_starts_no_second_one() -> None:
+    """The one under way goes on; the supervisor doesn't remember the request."""
+    world = World()
+    for number in range(300):
+        world.source.write("users", document_id=number)
+    process = Process(world, "users", snapshot_first=True)
+    process.workshop.documents.delays_s["users"] = 1.0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(process.run)
+        await trio.sleep(2)
+        assert isinstance(process.lanes["users"].state, Copying)
+        process.supervisor.take_snapshot("users")
+        process.supervisor.take_snapshot("elsewhere")
+        await trio.sleep(30)
+        assert process.is_ready
+        assert "snapshot" not in process.lanes["users"].snapshot()
+        process.stop()
+    assert max(_reads(list(world.stream.events)).values()) == 1
+
+
+@virtual_time
+async def test_snapshots_may_follow_one_another() -> None:
+    """Each has all documents, also when nothing was committed in between."""
+    world = await make_world()
+    world.source.write("users", document_id=1)
+    for taken in range(1, 4):
+        reached = await world.acquire(snapshot_now=True)
+        await world.lane(reached).run()
+        assert _reads(list(world.stream.events)) == {"cs.users.read.1": taken}

@@ -30,6 +30,7 @@ _COMMANDS = {
     "check": "Check the settings and both servers, and say what to do.",
     "tail": "Follow the events in the stream.",
     "status": "Show what an instance does, and its cluster.",
+    "snapshot": "Have the documents that collections have now published.",
 }
 
 _FIRST_STEPS = [

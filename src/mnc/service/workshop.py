@@ -21,6 +21,7 @@ from mnc.drivers.mongo.changes import MongoChangeSource
 from mnc.drivers.mongo.checkpoints import MongoCheckpointStore
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.documents import MongoDocuments
+from mnc.drivers.mongo.requests import MongoSnapshotRequests
 from mnc.drivers.nats.claims import JetStreamPayloads
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream import JetStream
@@ -51,7 +52,9 @@ class SettingsWorkshop:
         stream: JetStream,
         session: NatsSession,
         budget: ByteBudget,
+        requests: MongoSnapshotRequests,
     ) -> None:
+        self._requests = requests
         self._settings = settings
         self._stream = stream
         self._remedies = _remedies(settings, session)
@@ -82,6 +85,7 @@ class SettingsWorkshop:
         /,
         *,
         after: MncError | None,
+        snapshot: bool,
     ) -> Lane:
         """See `Workshop.lane`."""
         subject = marker_subject(stream=self._settings.nats_stream_name, collection=collection)
@@ -93,12 +97,16 @@ class SettingsWorkshop:
             store=self._store,
             epoch=epoch,
             snapshot_first=self._settings.mongo_snapshot != "never",
+            snapshot_now=snapshot,
             lost_history=lost_history(self._settings)
             if isinstance(after, PositionLostError)
             else "stop",
             observer=telemetry,
         )
         telemetry.acquired(reached)
+        if reached.position.snapshot is not None:
+            # Only now: until its beginning is durable, a crash must not forget the request.
+            await self._requests.accept(telemetry.namespace)
         publisher = Publisher(
             stream=self._stream,
             remedies=self._remedies,

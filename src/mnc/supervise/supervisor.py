@@ -74,8 +74,11 @@ class Workshop(Protocol):
         /,
         *,
         after: MncError | None,
+        snapshot: bool,
     ) -> Lane:
         """Acquire a collection and build its lane; `after` is what ended the last one.
+
+        With `snapshot` it begins with one.
 
         Raises SourceError, SinkError or CheckpointError.
         """
@@ -154,6 +157,22 @@ class Supervisor:
         for reader in self._readers:
             reader.narrow()
         self._wake()
+
+    def take_snapshot(self, collection: str) -> None:
+        """Have a snapshot taken of a collection that is assigned, unless one is under way.
+
+        Its lane stores what was captured, and starts again with the snapshot.
+        """
+        charge = self._charges.get(collection)
+        match charge and charge.work:
+            case None | Running(copies=True):
+                return
+            case Running(route=route):
+                route.end()
+                for reader in self._readers:
+                    reader.narrow()
+        assert charge is not None  # noqa: S101 - as matched
+        charge.wants_snapshot = True
 
     def stop(self) -> None:
         """Withdraw all collections; `run` returns when what was captured is stored."""
@@ -279,6 +298,7 @@ class Supervisor:
                             charge.epoch,
                             charge.telemetry,
                             after=charge.failure,
+                            snapshot=charge.wants_snapshot,
                         )
             except MncError as error:
                 if error.recovery is Recovery.RECONNECT:
@@ -286,10 +306,12 @@ class Supervisor:
                 self._failed(charge, error)
             # A call in a thread may have ended the building in spite of its cancellation.
             if lane is not None and self._is_ours(charge):
-                charge.work = Running(lane.route)
+                charge.work = Running(lane.route, copies=lane.copier is not None)
                 nursery.start_soon(self._run_lane, charge, charge.work.scope, lane)
                 if lane.copier is None:
                     routes.append(lane.route)
+                else:
+                    charge.wants_snapshot = False
             else:
                 self._ended(charge)
 
@@ -361,8 +383,10 @@ class Supervisor:
         except MncError as error:
             self._failed(charge, error)
         else:
-            if lane.copier is not None and lane.copier.is_complete and self._is_ours(charge):
-                # Its snapshot is complete: the change stream goes on where that began.
+            is_copied = lane.copier is not None and lane.copier.is_complete
+            if self._is_ours(charge) and (is_copied or charge.wants_snapshot):
+                # After a snapshot the change stream goes on where that began; and before one it
+                # ends where that begins.
                 charge.work, charge.failure = Waiting(trio.current_time()), None
                 self._wake()
                 return

@@ -263,9 +263,15 @@ async def test_lanes_are_built_once_a_start() -> None:
                 running -= 1
 
     async def lane(
-        collection: str, epoch: Epoch, telemetry: LaneTelemetry, /, *, after: MncError | None
+        collection: str,
+        epoch: Epoch,
+        telemetry: LaneTelemetry,
+        /,
+        *,
+        after: MncError | None,
+        snapshot: bool,
     ) -> Lane:
-        built = await build(collection, epoch, telemetry, after=after)
+        built = await build(collection, epoch, telemetry, after=after, snapshot=snapshot)
         return _Counted(
             route=built.route,
             publisher=built._publisher,

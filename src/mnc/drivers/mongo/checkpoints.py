@@ -23,7 +23,7 @@ from mnc.encode.snapshot import snapshot_fields, snapshot_of
 from mnc.errors import CheckpointRefusedError
 from mnc.model import Checkpoint, Epoch, Namespace, Position, ResumeToken, StreamSeq
 
-__all__ = ["MongoCheckpointStore"]
+__all__ = ["MongoCheckpointStore", "document_key"]
 
 
 class MongoCheckpointStore:
@@ -79,11 +79,16 @@ class MongoCheckpointStore:
             raise checkpoint_error(error) from error
 
     def _key(self, namespace: Namespace) -> dict[str, str]:
-        return {
-            "stream": self._stream,
-            "database": namespace.database,
-            "collection": namespace.collection,
-        }
+        return document_key(self._stream, namespace)
+
+
+def document_key(stream: str, namespace: Namespace) -> dict[str, str]:
+    """Return the `_id` of a collection's token document."""
+    return {
+        "stream": stream,
+        "database": namespace.database,
+        "collection": namespace.collection,
+    }
 
 
 def _fields(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -174,7 +174,7 @@ def source_error(error: pymongo.errors.PyMongoError) -> SourceError:
             f"the position to resume from is no longer in MongoDB's oplog (code {code})",
             remedy=(
                 "events in between can't be read any more: enlarge the oplog, and set "
-                "MONGO_ON_HISTORY_LOST=now to go on without them"
+                "MONGO_ON_HISTORY_LOST to snapshot, or to now to go on without them"
             ),
             code=code,
         )
