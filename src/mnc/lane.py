@@ -61,6 +61,8 @@ class Lane:
         self.route = route
         self.copier = copier
         """Fills the route, which no reader does then."""
+        self.is_copied = False
+        """Whether the copier's snapshot is stored as complete."""
         self._publisher = publisher
         self._keeper = keeper
         self._observer = observer
@@ -85,7 +87,7 @@ class Lane:
             except MncError as error:
                 failure = error
             nursery.cancel_scope.cancel()
-        if failure is None and self.copier is not None and self.copier.is_complete:
+        if self.copier is not None and self.is_copied:
             await self._keeper.flush()
             self._observer.copy_completed(self.copier.snapshot)
             return
@@ -109,6 +111,7 @@ class Lane:
         if self.copier is not None and self.copier.is_complete:
             await self._publisher.finish(self.copier.snapshot)
             self._keeper.advance(self._publisher.reached)
+            self.is_copied = True
 
     async def _copy(self, copier: Copier) -> None:
         try:

@@ -383,8 +383,7 @@ class Supervisor:
         except MncError as error:
             self._failed(charge, error)
         else:
-            is_copied = lane.copier is not None and lane.copier.is_complete
-            if self._is_ours(charge) and (is_copied or charge.wants_snapshot):
+            if self._is_ours(charge) and (lane.is_copied or charge.wants_snapshot):
                 # After a snapshot the change stream goes on where that began; and before one it
                 # ends where that begins.
                 charge.work, charge.failure = Waiting(trio.current_time()), None
