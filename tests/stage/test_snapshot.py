@@ -123,15 +123,15 @@ async def test_a_late_batch_of_another_run_is_not_taken_for_ones_own() -> None:
     for number in (1, 2, 3):
         world.source.write("users", document_id=number)
     reached = await world.acquire(snapshot_first=True)
-    early = world.lane(reached)
-    await early.run()
+    world.documents.read_faults = Script[SourceError](None, _AWAY)
+    with pytest.raises(SourceUnavailableError):
+        await world.lane(reached, documents_per_s=2).run()
     stored = world.stream.marker(MARKER)
-    assert stored is not None
     world.source.write("users", operation="delete", document_id=1)
-    late = world.lane(reached)
     with pytest.raises(FenceLostError):
-        await late.run()
+        await world.lane(reached, documents_per_s=2).run()
     assert world.stream.marker(MARKER) == stored
+    assert _reads(list(world.stream.events)) == {"cs.users.read.1": 1, "cs.users.read.2": 1}
 
 
 @virtual_time

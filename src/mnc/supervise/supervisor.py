@@ -164,14 +164,14 @@ class Supervisor:
         Its lane stores what was captured, and starts again with the snapshot.
         """
         charge = self._charges.get(collection)
-        match charge and charge.work:
-            case None | Running(copies=True):
+        if charge is None:
+            return
+        if isinstance(charge.work, Running):
+            if charge.work.copies:
                 return
-            case Running(route=route):
-                route.end()
-                for reader in self._readers:
-                    reader.narrow()
-        assert charge is not None  # noqa: S101 - as matched
+            charge.work.route.end()
+            for reader in self._readers:
+                reader.narrow()
         charge.wants_snapshot = True
 
     def stop(self) -> None:
