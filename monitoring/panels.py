@@ -41,6 +41,14 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         Panel("Events in a batch, 99 %", "short", [Quantile(metric="mnc_batch_events")]),
         Panel("Size of a batch, 99 %", "bytes", [Quantile(metric="mnc_batch_bytes")]),
     ),
+    "Snapshots": (
+        Panel("Documents read", "short", [Level(metric="mnc_snapshot_documents", by=LANE)]),
+        Panel(
+            "Documents to read",
+            "short",
+            [Level(metric="mnc_snapshot_estimated_documents", by=LANE)],
+        ),
+    ),
     "Trouble": (
         Panel("Errors", "short", [Increase(metric="mnc_errors", by=(*LANE, "kind"))]),
         Panel(
@@ -52,6 +60,11 @@ ROWS: Mapping[str, Sequence[Panel]] = {
             "Without a document",
             "short",
             [Increase(metric="mnc_events_incomplete", by=(*LANE, "field", "reason"))],
+        ),
+        Panel(
+            "Gone on without lost history",
+            "short",
+            [Increase(metric="mnc_positions_renewed", by=LANE)],
         ),
         Panel("Restarts of collections", "short", [Increase(metric="mnc_lane_restarts", by=LANE)]),
         Panel("Found stored", "short", [Increase(metric="mnc_events_recovered", by=LANE)]),

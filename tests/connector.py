@@ -113,7 +113,12 @@ class ConnectorProcess:
 
     def counted(self, count: str) -> int:
         """Return the sum of a count in `/status` over the collections."""
-        return sum(lane[count] for lane in self.get("/status").json()["collections"])
+        return sum(lane[count] for lane in self.collections())
+
+    def collections(self) -> Sequence[Mapping[str, Any]]:
+        """Return what `/status` says of each collection."""
+        found: Sequence[Mapping[str, Any]] = self.get("/status").json()["collections"]
+        return found
 
     @property
     def peak_rss_bytes(self) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -77,13 +80,7 @@ class Deployment:
         self._folder = folder
         self._connectors: list[ConnectorProcess] = []
         self.client = MongoClient[dict[str, Any]](mongo_uri)
-        self.oracle = Oracle(
-            mongo_uri=mongo_uri,
-            database=self.database,
-            collections=collections,
-            nats_url=nats_url,
-            stream=self.stream,
-        )
+        self.oracle = self._new_oracle()
 
     @property
     def db(self) -> Database[dict[str, Any]]:
@@ -104,6 +101,18 @@ class Deployment:
         connector = self.start(**settings)
         connector.wait_ready()
         return connector
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run another command of mnc's with the connectors' settings."""
+        return subprocess.run(
+            [sys.executable, "-m", "mnc", *command],
+            env={**os.environ, **self.settings},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
 
     def writer(self, *, seed: int, pause_s: float = 0.003, make_id: MakeId = plain_id) -> Writer:
         """Return a writer to all collections."""
@@ -148,6 +157,19 @@ class Deployment:
             marker, document = self.marker_token(collection), self.token_document(collection)
             assert document is not None
             assert marker is None or document["token"] >= marker
+
+    def expect_from_now(self) -> None:
+        """Let the oracle expect what is written from now on, and nothing that was before."""
+        self.oracle = self._new_oracle()
+
+    def _new_oracle(self) -> Oracle:
+        return Oracle(
+            mongo_uri=self.mongo_uri,
+            database=self.database,
+            collections=self.collections,
+            nats_url=self.nats_url,
+            stream=self.stream,
+        )
 
     def kill(self) -> None:
         """Kill the connectors that run."""

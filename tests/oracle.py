@@ -20,6 +20,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, OperationFailure
 from tests.jetstream import StoredMessage, read_messages, visit_messages
+from tests.snapshots import is_read
 from tests.waiting import wait_until
 
 __all__ = ["Event", "Oracle", "Report", "compare"]
@@ -175,9 +176,13 @@ class Oracle:
         return compare(expected, stored)
 
     def messages(self) -> Sequence[StoredMessage]:
-        """Return the stream's messages that carry events, dead letters too, in order."""
+        """Return the stream's messages that carry changes, dead letters too, in order."""
+        return [message for message in self.everything() if self._is_event(message)]
+
+    def everything(self) -> Sequence[StoredMessage]:
+        """Return the stream's messages but for position markers: what snapshots read, too."""
         stored = read_messages(self._nats_url, self._stream)
-        return [message for message in stored if self._is_event(message)]
+        return [it for it in stored if not it.subject.startswith(self._marker_prefix)]
 
     def dead_letters(self) -> Sequence[StoredMessage]:
         """Return the messages that carry an event to the dead letters, in order."""
@@ -223,7 +228,8 @@ class Oracle:
             yield from changes
 
     def _is_event(self, message: StoredMessage) -> bool:
-        return not message.subject.startswith(self._marker_prefix)
+        """Leave out markers, and the documents of snapshots, which are no changes."""
+        return not (message.subject.startswith(self._marker_prefix) or is_read(message))
 
 
 def _event(change: Mapping[str, Any]) -> Event:

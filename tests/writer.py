@@ -75,6 +75,19 @@ class Writer:
         """How many change events there can be; one number unless MongoDB was down."""
         return range(self.events, self.events + self.uncertain + 1)
 
+    def fill(self, documents: int) -> None:
+        """Put so many documents in each collection, which are changed like any others later.
+
+        That is before the `with` block; `events` doesn't count them.
+        """
+        with MongoClient[Document](self._mongo_uri) as client:
+            for name, present in self._present.items():
+                ids = [self._next_id(name) for _ in range(documents)]
+                present.extend(ids)
+                client[self._database][name].insert_many(
+                    {"_id": document_id, **_content(self._rng)} for document_id in ids
+                )
+
     def wait_for_events(self, count: int, *, timeout_s: float = 30) -> None:
         """Wait until the writes have caused `count` more change events."""
         enough = self.events + count

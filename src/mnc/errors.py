@@ -18,6 +18,7 @@ __all__ = [
     "DuplicateInBatchError",
     "EventTooLargeError",
     "FenceLostError",
+    "ForeignPositionError",
     "ImageMissingError",
     "InstanceError",
     "MncError",
@@ -133,10 +134,20 @@ class ImageMissingError(SourceError):
 
 
 class PositionLostError(SourceError):
-    """The position to resume from is no longer in the oplog, or is not of this cluster."""
+    """The oplog no longer reaches back to the position to resume from, or its token is dead.
+
+    MONGO_ON_HISTORY_LOST may say to go on without the events in between.
+    """
 
     recovery = Recovery.STOP
     kind = "position_lost"
+
+
+class ForeignPositionError(SourceError):
+    """The position is not of this MongoDB: no policy may skip what another one had."""
+
+    recovery = Recovery.STOP
+    kind = "position_foreign"
 
 
 class SinkError(MncError):

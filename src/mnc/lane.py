@@ -1,12 +1,10 @@
 """A lane: one collection's way from its route into the stream, and its checkpoint after that.
 
-Theory of operation. `acquire` says where the collection stands: what the stream's marker and the
-token document say, or "now" when it was never watched; a first position is made durable, in
-MongoDB and in the stream, BEFORE the first event is read. A new owner puts a marker with its own
-epoch there, so that an earlier owner is fenced out at once. `Lane.run` then takes what the route
-holds, publishes it as one fenced batch, frees its bytes, and notes the new position for the keeper.
-Batches form by themselves: while one is in flight, the next collects. A lane that fails is dropped
-as a whole; its successor acquires again.
+Theory of operation. A lane begins where `acquire` says. It takes what its route holds, publishes it
+as one fenced batch, frees its bytes, and notes the new position for the keeper. Batches form by
+themselves: while one is in flight, the next collects. What fills the route is a reader, which other
+lanes share; or a copier of the lane's own, for a snapshot, at whose end the lane ends too. A lane
+that fails is dropped as a whole; its successor acquires again.
 """
 
 from __future__ import annotations
@@ -15,18 +13,15 @@ from typing import Protocol
 
 import trio
 
-from mnc.capture.ports import ChangeSource
+from mnc.capture.copier import Copier, CopyObserver
 from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper, CheckpointObserver
-from mnc.checkpoint.ports import CheckpointStore
-from mnc.checkpoint.position import resume_from
-from mnc.errors import CheckpointError, FenceLostError, MncError, NotOwnerError
-from mnc.model import SINGLE_INSTANCE, Checkpoint, Epoch, Namespace, Position, StreamSeq
-from mnc.publish.ports import Batch, StreamPort
+from mnc.errors import CheckpointError, MncError
+from mnc.model import Checkpoint, Position
 from mnc.publish.publisher import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Publisher
 from mnc.telemetry.tracing import UNTRACED, LaneTracer
 
-__all__ = ["Lane", "LaneObserver", "acquire"]
+__all__ = ["Lane", "LaneObserver"]
 
 _IDLE_PROGRESS_S = 10.0
 """How often the position of a quiet collection moves on.
@@ -37,73 +32,11 @@ A token document is itself an entry in the oplog: much more often, and the write
 _LAST_CHECKPOINT_S = 2.0
 """How long a lane that ends may take to write its checkpoint."""
 
-_NO_MARKER = StreamSeq(0)
-
 _FIRST_LOOK_S = 1.0
 """When a new lane is first seen to have nothing left to store: earlier trouble is over then."""
 
-_ACQUIRING_ATTEMPTS = 20
-"""An earlier owner that doesn't know it yet may move the marker every few milliseconds, and to read
-and replace it takes a few, too. One attempt of these falls between two of its batches."""
 
-
-async def acquire(
-    namespace: Namespace,
-    *,
-    marker_subject: str,
-    source: ChangeSource,
-    stream: StreamPort,
-    store: CheckpointStore,
-    epoch: Epoch,
-) -> Checkpoint:
-    """Return where `namespace` resumes, with the fence for its first batch.
-
-    The position in the stream has `epoch` then, where it is kept in a marker. Epoch 0 is a single
-    instance's: a person runs it, so it takes over from any other, and any other from it.
-
-    Raises NotOwnerError when the position has a higher epoch than this; other SinkErrors,
-    SourceError or CheckpointError.
-
-    Cancellation: a first checkpoint and a marker with `epoch` may have been stored.
-    """
-    attempt = 0
-    while True:
-        attempt += 1
-        # The marker BEFORE the document: a document written in between then names a fence that the
-        # marker read here doesn't have, and is rightly ignored.
-        marker = await stream.read_position(marker_subject)
-        stored = await store.load(namespace)
-        reached = resume_from(marker, stored)
-        if reached is None:
-            now = Position(token=await source.current_token(), epoch=epoch)
-            reached = await store.create(namespace, Checkpoint(position=now, stream_seq=_NO_MARKER))
-        found_epoch = reached.position.epoch
-        if epoch != SINGLE_INSTANCE and found_epoch > epoch:
-            raise NotOwnerError(
-                f"epoch {found_epoch} has another owner; this instance was appointed for {epoch}",
-                found_epoch=found_epoch,
-            )
-        if marker is not None and found_epoch == epoch:
-            return reached
-        # Whoever drops the database takes the token documents along: the position stands in the
-        # stream from the start. And an earlier owner that still writes loses its fence BEFORE
-        # anything is read for this one.
-        first = Batch(
-            events=(),
-            marker_subject=marker_subject,
-            position=Position(token=reached.position.token, epoch=epoch),
-            expected_seq=_NO_MARKER if marker is None else marker.stream_seq,
-        )
-        try:
-            stream_seq = await stream.publish(first)
-        except FenceLostError:
-            if attempt == _ACQUIRING_ATTEMPTS:
-                raise
-        else:
-            return Checkpoint(position=first.position, stream_seq=stream_seq)
-
-
-class LaneObserver(CheckpointObserver, Protocol):
+class LaneObserver(CheckpointObserver, CopyObserver, Protocol):
     """Hears what a lane does."""
 
     def settled(self) -> None:
@@ -124,9 +57,14 @@ class Lane:
         publisher: Publisher,
         keeper: CheckpointKeeper,
         observer: LaneObserver,
+        copier: Copier | None = None,
         tracer: LaneTracer = UNTRACED,
     ) -> None:
         self.route = route
+        self.copier = copier
+        """Fills the route, which no reader does then."""
+        self.is_copied = False
+        """Whether the copier's snapshot is stored as complete."""
         self._tracer = tracer
         self._publisher = publisher
         self._keeper = keeper
@@ -135,7 +73,9 @@ class Lane:
     async def run(self) -> None:
         """Run until the route ends; then everything that was delivered is stored.
 
-        Raises the route's error, or SinkError when publishing failed.
+        Raises the route's error, or SinkError when publishing failed. A snapshot that is complete
+        is stored as such, and raises CheckpointError when its token document can't be written,
+        because a stream without batches has the end of a snapshot in that alone.
 
         Cancellation: what is stored but not yet in a checkpoint is found from the marker later.
         """
@@ -143,11 +83,17 @@ class Lane:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keeper.run)
             nursery.start_soon(self._note_idle_progress)
+            if self.copier is not None:
+                nursery.start_soon(self._copy, self.copier)
             try:
                 await self._publish_all()
             except MncError as error:
                 failure = error
             nursery.cancel_scope.cancel()
+        if self.copier is not None and self.is_copied:
+            await self._keeper.flush()
+            self._observer.copy_completed(self.copier.snapshot)
+            return
         # Briefly: the marker says as much, and a lane that failed is reported after this.
         with trio.move_on_after(_LAST_CHECKPOINT_S):
             try:
@@ -166,6 +112,18 @@ class Lane:
                 await self._publisher.publish(events)
             self.route.settle(events)
             self._keeper.advance(self._publisher.reached)
+        if self.copier is not None and self.copier.is_complete:
+            await self._publisher.finish(self.copier.snapshot)
+            self._keeper.advance(self._publisher.reached)
+            self.is_copied = True
+
+    async def _copy(self, copier: Copier) -> None:
+        try:
+            await copier.run(self.route)
+        except MncError as error:
+            self.route.end(error)
+        else:
+            self.route.end()
 
     async def _note_idle_progress(self) -> None:
         """Move the checkpoint of a quiet collection on, so that its position never ages out."""

@@ -6,6 +6,7 @@ Everything here is immutable and knows nothing of MongoDB's or NATS's clients.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Final, Literal, NewType
 
 from mnc.errors import MncError
@@ -26,6 +27,8 @@ __all__ = [
     "Operation",
     "Position",
     "ResumeToken",
+    "Snapshot",
+    "StoredOperation",
     "StreamSeq",
 ]
 
@@ -57,7 +60,12 @@ Operation = Literal[
 ]
 """The operations of a change event that can be published; the names are MongoDB's."""
 
-DOCUMENT_OPERATIONS: Final = frozenset[Operation]({"insert", "update", "replace", "delete"})
+StoredOperation = Operation | Literal["read"]
+"""What a message in the stream may be: `read` is a document that was there already."""
+
+DOCUMENT_OPERATIONS: Final = frozenset[StoredOperation](
+    {"insert", "update", "replace", "delete", "read"}
+)
 """The operations on a document, whose events have its key."""
 
 EXPANDED_OPERATIONS: Final = frozenset[Operation](
@@ -123,7 +131,7 @@ class ResumeToken:
     Invariants: two tokens of one cluster compare as their events were committed; `data` alone
     decides that. `type_bits` only says how to give the numbers of a document key back their types.
     `data` has at most TOKEN_LIMIT digits: a longer one is cut, which doesn't change how it
-    compares, and MongoDB can't resume after it any more.
+    compares, and MongoDB can't resume after it any more. Neither can it after those of a Snapshot.
     """
 
     data: str
@@ -149,11 +157,44 @@ class ResumeToken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """How far the documents of a collection have been read, in the order of their `_id`.
+
+    Invariants: of one snapshot, tokens sort as the documents were read, `end` after all of them;
+    and they stand between `since` and whatever was committed after it, because no digit that
+    follows in a token of MongoDB's sorts after what is added here.
+    """
+
+    since: ResumeToken
+    """Where the change stream goes on once all documents are read."""
+    documents: int = 0
+    """How many have been read."""
+    after: str = ""
+    """The `_id` of the last one, as the source writes it for itself; empty before the first."""
+
+    @property
+    def token(self) -> ResumeToken:
+        """What names the last document that was read, in a position.
+
+        The digest tells apart what two runs read as the same number: documents come and go.
+        """
+        digest = sha256(self.after.encode()).hexdigest()[:16].upper()
+        return ResumeToken(f"{self.since.data}S{self.documents:012X}{digest}{_CUT}")
+
+    @property
+    def end(self) -> ResumeToken:
+        """What names the end of the snapshot, in a position."""
+        return ResumeToken(f"{self.since.data}T{_CUT}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
     """How far a collection's events are stored: every event up to and including `token`."""
 
     token: ResumeToken
     epoch: Epoch = SINGLE_INSTANCE
+    snapshot: Snapshot | None = None
+    """The snapshot that isn't complete yet; `token` is its token then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +215,7 @@ class EncodedEvent:
     """A change event as it goes to the stream."""
 
     token: ResumeToken
-    operation: Operation
+    operation: StoredOperation
     subject: str
     message_id: str
     """What JetStream recognises a repeat by: the resume token, or its digest when that is long."""
@@ -188,6 +229,8 @@ class EncodedEvent:
     """Names and values beside the message id; ASCII."""
     dead_letter: MncError | None = None
     """Why the event goes to the dead letters; None when it goes where it belongs."""
+    snapshot: Snapshot | None = None
+    """How far a snapshot has come with it; None for a change."""
 
     @property
     def size_bytes(self) -> int:

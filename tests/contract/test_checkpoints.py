@@ -11,7 +11,15 @@ from tests.contract.stores import TOKENS_COLLECTION, MongoStoreHarness, StoreHar
 from tests.fakes.values import NAMESPACE, checkpoint
 
 from mnc.errors import CheckpointError
-from mnc.model import Checkpoint, Epoch, Namespace, Position, ResumeToken, StreamSeq
+from mnc.model import (
+    Checkpoint,
+    Epoch,
+    Namespace,
+    Position,
+    ResumeToken,
+    Snapshot,
+    StreamSeq,
+)
 
 pytestmark = pytest.mark.usefixtures("deadline")
 
@@ -57,6 +65,19 @@ async def test_a_checkpoint_reads_as_it_was_saved(stores: StoreHarness) -> None:
     loaded = await stores.store().load(NAMESPACE)
     assert loaded == saved
     assert loaded.position.token.type_bits == token.type_bits  # which comparing tokens ignores
+
+
+async def test_a_snapshot_that_is_under_way_reads_as_it_was_saved(stores: StoreHarness) -> None:
+    """How far it is comes back as it was, and so does its end."""
+    snapshot = Snapshot(since=ResumeToken("82" + "0" * 16 + "2B"), documents=7, after="CgAAAA==")
+    saved = Checkpoint(
+        position=Position(token=snapshot.token, snapshot=snapshot), stream_seq=StreamSeq(5)
+    )
+    await stores.store().create(NAMESPACE, saved)
+    assert await stores.store().load(NAMESPACE) == saved
+    ended = Checkpoint(position=Position(token=snapshot.end), stream_seq=StreamSeq(5))
+    await stores.store().save(NAMESPACE, ended)
+    assert await stores.store().load(NAMESPACE) == ended
 
 
 async def test_a_later_checkpoint_replaces_an_earlier_one(stores: StoreHarness) -> None:

@@ -6,15 +6,16 @@ import random
 
 import pytest
 import trio
-from tests.contract.streams import StreamHarness
+from tests.contract.streams import JetStreamHarness, StreamHarness
 from tests.fakes.checkpoints import FakeCheckpointStore
 from tests.fakes.observer import RecordingObserver
 from tests.fakes.payloads import STOPPING
 from tests.fakes.source import FakeSource
 from tests.fakes.values import NAMESPACE, checkpoint, event, token
 
+from mnc.acquire import acquire
+from mnc.checkpoint.position import LostHistory
 from mnc.errors import FenceLostError, NotOwnerError
-from mnc.lane import acquire
 from mnc.model import Checkpoint, EncodedEvent, Epoch, StreamSeq
 from mnc.publish.publisher import Publisher
 
@@ -28,17 +29,21 @@ class _Collection:
         self.harness = harness
         self.marker_subject = f"{harness.name}_position.users"
         self.store = FakeCheckpointStore()
-        self._source = FakeSource()
+        self.source = FakeSource()
 
-    async def acquire(self, epoch: int) -> Checkpoint:
+    async def acquire(self, epoch: int, *, lost_history: LostHistory = "stop") -> Checkpoint:
         """Acquire the collection for an owner with `epoch`."""
         return await acquire(
             NAMESPACE,
             marker_subject=self.marker_subject,
-            source=self._source,
+            source=self.source,
             stream=self.harness.port,
             store=self.store,
             epoch=Epoch(epoch),
+            snapshot_first=False,
+            snapshot_now=False,
+            lost_history=lost_history,
+            observer=RecordingObserver(),
         )
 
     async def owner(self, epoch: int) -> Publisher:
@@ -139,6 +144,19 @@ async def test_idle_progress_goes_over_to_the_new_owner(collection: _Collection)
     assert acquired.position.token == moved.position.token
     collection.store.drop()
     assert await collection.acquire(2) == acquired
+
+
+async def test_a_position_is_given_up_without_batches_too(unbatched: JetStreamHarness) -> None:
+    """Without markers it is the token document that moves on, for the last event's sequence."""
+    collection = _Collection(unbatched)
+    owner = await collection.owner(0)
+    await owner.publish([collection.event(1)])
+    collection.source.tick(seconds=1_700_009_000 - collection.source.now.seconds)
+    collection.source.forget()
+    renewed = await collection.acquire(0, lost_history="now")
+    assert renewed.position.token > owner.reached.position.token
+    assert renewed.stream_seq == owner.reached.stream_seq
+    assert await collection.acquire(0) == renewed
 
 
 async def test_a_later_owners_document_counts_when_the_stream_is_new(

@@ -18,7 +18,7 @@ from tests.contract.sources import (
 
 from mnc.capture.ports import StartAt
 from mnc.encode.event import Encoder
-from mnc.errors import PositionLostError
+from mnc.errors import ForeignPositionError
 from mnc.model import ClusterTime, ResumeToken
 
 pytestmark = pytest.mark.usefixtures("deadline")
@@ -251,8 +251,17 @@ async def test_an_invalidation_repeats_for_who_begins_before_it(changes: SourceH
 async def test_a_position_in_the_future_is_refused(changes: SourceHarness) -> None:
     """A position of another cluster, ahead of this one's clock, is an error and not a silence."""
     now = (await changes.source.current_token()).cluster_time
-    with pytest.raises(PositionLostError):
+    with pytest.raises(ForeignPositionError):
         await changes.source.open(["users"], start=StartAt(ClusterTime(now.seconds + 3600, 1)))
+
+
+async def test_the_oplog_is_asked_whether_it_reaches_back(changes: SourceHarness) -> None:
+    """What was just committed is there; asking closes its cursor and may be cancelled."""
+    start = await changes.source.current_token()
+    await changes.insert("users", 1)
+    with trio.move_on_after(0):
+        await changes.source.check_history(start.cluster_time)
+    await changes.source.check_history(start.cluster_time)
 
 
 # --- closing and cancellation --------------------------------------------------------------------

@@ -7,14 +7,14 @@ from collections.abc import Collection, Sequence
 
 from mnc.capture.completeness import Lack
 from mnc.errors import CheckpointError, SinkError
-from mnc.model import Checkpoint, EncodedEvent
+from mnc.model import Checkpoint, EncodedEvent, Position, Snapshot
 from mnc.publish.ports import Batch
 
 __all__ = ["RecordingObserver"]
 
 
 class RecordingObserver:
-    """Hears what a reader, a publisher and a keeper do."""
+    """Hears what acquiring, a reader, a publisher and a keeper do."""
 
     def __init__(self) -> None:
         self.openings: list[Collection[str]] = []
@@ -27,6 +27,10 @@ class RecordingObserver:
         self.checkpoints: list[Checkpoint] = []
         self.checkpoint_failures: list[CheckpointError] = []
         self.settled_times = 0
+        self.copies: list[Snapshot] = []
+        self.completed_copies: list[Snapshot] = []
+        self.renewals: list[tuple[Position, Position]] = []
+        """Each position that was lost, and the one that was found instead."""
 
     def opened(self, collections: Collection[str], /) -> None:
         """Remember the collections."""
@@ -68,3 +72,20 @@ class RecordingObserver:
     def settled(self) -> None:
         """Count that everything captured is stored."""
         self.settled_times += 1
+
+    def copying(self, snapshot: Snapshot, /, *, estimated: int) -> None:
+        """Remember where it begins."""
+        del estimated
+        self.copies.append(snapshot)
+
+    def copied(self, snapshot: Snapshot, /) -> None:
+        """Remember how far it is."""
+        self.copies.append(snapshot)
+
+    def copy_completed(self, snapshot: Snapshot, /) -> None:
+        """Remember the end."""
+        self.completed_copies.append(snapshot)
+
+    def renewed(self, *, lost: Position, found: Position) -> None:
+        """Remember the positions."""
+        self.renewals.append((lost, found))

@@ -7,6 +7,7 @@ open stream sees its collections' events and what concerns the whole database.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from tests.fakes.faults import Faults, Latency, Script, in_thread, one_milliseco
 from tests.fakes.tokens import event_token, high_water_mark, invalidate_token
 
 from mnc.capture.ports import ChangeDocument, Open, Reply, StartAfter, StartAt
-from mnc.errors import PositionLostError, SourceError, SourceUnavailableError
+from mnc.errors import ForeignPositionError, PositionLostError, SourceError, SourceUnavailableError
 from mnc.model import ClusterTime, ResumeToken
 
 __all__ = ["DATABASE", "FakeChangeStream", "FakeSource"]
@@ -60,6 +61,8 @@ class FakeSource:
         self.now = ClusterTime(1_700_000_000, 1)
         self.oldest = self.now
         """Where the oplog begins."""
+        self.documents = defaultdict[str, dict[int, ChangeDocument]](dict)
+        """What each collection holds now, by the documents' ids, if those are numbers."""
         self._latency = latency
         self._oplog: list[_Entry] = []
         self._written = trio.Event()
@@ -83,16 +86,23 @@ class FakeSource:
         match start:
             case StartAt(cluster_time=time):
                 if time.seconds > self.now.seconds + _FUTURE_SLACK_S:
-                    raise PositionLostError("the position lies in the future")
+                    raise ForeignPositionError("the position lies in the future")
                 next_index = bisect_left(self._oplog, time, key=lambda it: it.token.cluster_time)
             case StartAfter(token=token):
                 time = token.cluster_time
                 next_index = bisect_right(self._oplog, token, key=lambda it: it.token)
-        if time < self.oldest:
-            raise PositionLostError("the position is no longer in the oplog", code=286)
+        self._check_history(time)
         stream = FakeChangeStream(self, collections, start=start, next_index=next_index)
         self.streams.append(stream)
         return stream
+
+    async def check_history(self, since: ClusterTime) -> None:
+        """Raise PositionLostError when the oplog begins after `since`."""
+        fault = self.open_faults()
+        await in_thread(self._latency)
+        if fault is not None:
+            raise fault
+        self._check_history(since)
 
     # --- what a test does and sees ---------------------------------------------------------------
 
@@ -134,6 +144,7 @@ class FakeSource:
         """Drop the database; return the token of the `invalidate` that ends every open stream."""
         for name in sorted({entry.collection for entry in self._oplog if entry.collection}):
             self._commit([(name, "drop", None, 0)])
+        self.documents.clear()
         self.now = self._next_tick()
         token = event_token(self.now)
         self._append(token, None, {"operationType": "dropDatabase", "ns": {"db": DATABASE}})
@@ -157,6 +168,10 @@ class FakeSource:
 
     # --- the server ------------------------------------------------------------------------------
 
+    def _check_history(self, since: ClusterTime) -> None:
+        if since < self.oldest:
+            raise PositionLostError("the position is no longer in the oplog", code=286)
+
     def _next_tick(self) -> ClusterTime:
         return ClusterTime(self.now.seconds, self.now.increment + 1)
 
@@ -171,6 +186,13 @@ class FakeSource:
                 "documentKey": {"_id": document_id},
                 "fullDocument": {"_id": document_id, "padding": "." * padding_bytes},
             }
+            if isinstance(document_id, int):
+                self.documents[collection].pop(document_id, None)
+                if operation != "delete":
+                    self.documents[collection][document_id] = {
+                        "_id": document_id,
+                        "written": token.data,
+                    }
             self._append(token, collection, change, size_bytes=_EVENT_BYTES + padding_bytes)
             tokens.append(token)
         self._wake()

@@ -12,7 +12,7 @@ import trio
 from trio._core import _run  # to seed it: there is no public way
 from trio.testing import MockClock
 
-from mnc.capture import reader
+from mnc.capture import copier, reader
 
 __all__ = ["run_in_virtual_time", "virtual_time"]
 
@@ -36,7 +36,10 @@ def run_in_virtual_time(
         with trio.fail_after(_TIMEOUT_S):
             await function(*args, **kwargs)
 
-    with patch.object(reader, "_INLINE_ENCODE_BYTES", sys.maxsize):
+    with (
+        patch.object(reader, "_INLINE_ENCODE_BYTES", sys.maxsize),
+        patch.object(copier, "_INLINE_ENCODE_BYTES", sys.maxsize),
+    ):
         trio.run(bounded, clock=MockClock(autojump_threshold=0))
 
 

@@ -7,19 +7,23 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import trio
 from tests.fakes.checkpoints import FakeCheckpointStore
+from tests.fakes.documents import FakeDocuments
 from tests.fakes.faults import Latency, one_millisecond
 from tests.fakes.payloads import STOPPING
 from tests.fakes.source import DATABASE, FakeSource
 from tests.fakes.stream import FakeStream
 
+from mnc.acquire import acquire
 from mnc.capture.budget import ByteBudget
+from mnc.capture.copier import Copier
 from mnc.capture.reader import CaptureObserver, Detach, Merge, Reader
 from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper
+from mnc.checkpoint.position import LostHistory
 from mnc.encode.event import Encoder
 from mnc.encode.subject import marker_subject
-from mnc.errors import MncError
-from mnc.lane import Lane, acquire
+from mnc.errors import MncError, PositionLostError
+from mnc.lane import Lane
 from mnc.model import Checkpoint, Epoch, Namespace, ResumeToken
 from mnc.publish.publisher import Publisher
 from mnc.supervise.policy import RestartPolicy
@@ -125,6 +129,8 @@ class FakeWorkshop:
         budget_bytes: int = 10**9,
         batches_in_flight: int = 4,
         checkpoint_interval_s: float = 1.0,
+        snapshot_first: bool = False,
+        lost_history: LostHistory = "stop",
         rng: random.Random,
     ) -> None:
         self.budget = ByteBudget(budget_bytes)
@@ -133,6 +139,9 @@ class FakeWorkshop:
         self._world = world
         self._in_flight = trio.CapacityLimiter(batches_in_flight)
         self._checkpoint_interval_s = checkpoint_interval_s
+        self.documents = FakeDocuments(world.source)
+        self._snapshot_first = snapshot_first
+        self._lost_history = lost_history
         self._rng = rng
 
     async def prepare(self, failures: Collection[MncError], /) -> None:
@@ -140,7 +149,16 @@ class FakeWorkshop:
         del failures  # asking costs nothing here
         await self._world.stream.ensure()
 
-    async def lane(self, collection: str, epoch: Epoch, telemetry: LaneTelemetry, /) -> Lane:
+    async def lane(
+        self,
+        collection: str,
+        epoch: Epoch,
+        telemetry: LaneTelemetry,
+        /,
+        *,
+        after: MncError | None,
+        snapshot: bool,
+    ) -> Lane:
         """Acquire a collection and build its lane."""
         subject = marker_subject(stream=_STREAM, collection=collection)
         reached = await acquire(
@@ -150,6 +168,10 @@ class FakeWorkshop:
             stream=self._world.stream,
             store=self._world.store,
             epoch=epoch,
+            snapshot_first=self._snapshot_first,
+            snapshot_now=snapshot,
+            lost_history=self._lost_history if isinstance(after, PositionLostError) else "stop",
+            observer=telemetry,
         )
         publisher = Publisher(
             stream=self._world.stream,
@@ -173,7 +195,23 @@ class FakeWorkshop:
             frontier=reached.position.token,
             account=self.budget.open_account(),
         )
-        return Lane(route=route, publisher=publisher, keeper=keeper, observer=telemetry)
+        under_way = reached.position.snapshot
+        copier = (
+            None
+            if under_way is None
+            else Copier(
+                namespace=telemetry.namespace,
+                snapshot=under_way,
+                documents=self.documents,
+                source=self._world.source,
+                encode=Encoder(stream=_STREAM),
+                documents_per_s=0,
+                observer=telemetry,
+            )
+        )
+        return Lane(
+            route=route, publisher=publisher, keeper=keeper, observer=telemetry, copier=copier
+        )
 
     def reader(
         self,
@@ -207,18 +245,26 @@ class Process:
         *collections: str,
         epoch: int = 0,
         budget_bytes: int = 10**9,
+        snapshot_first: bool = False,
+        lost_history: LostHistory = "stop",
         seed: int = 0,
     ) -> None:
         rng = random.Random(seed)
         self.metrics = Metrics()
         self.released: list[tuple[str, int]] = []
         """Each collection that was released, with its epoch."""
-        self.workshop = FakeWorkshop(world, budget_bytes=budget_bytes, rng=rng)
+        self.workshop = FakeWorkshop(
+            world,
+            budget_bytes=budget_bytes,
+            snapshot_first=snapshot_first,
+            lost_history=lost_history,
+            rng=rng,
+        )
         self._lanes = Lanes(DATABASE, self.metrics)
         self.supervisor = Supervisor(
             lanes=self._lanes,
             workshop=self.workshop,
-            policy=RestartPolicy(),
+            policy=RestartPolicy(renews_lost_positions=lost_history != "stop"),
             rng=rng,
             released=lambda name, epoch: self.released.append((name, epoch)),
         )

@@ -20,7 +20,7 @@ from mnc.errors import ConfigError, SinkUnavailableError, SourceUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_COMMANDS = ["up", "serve", "check", "tail", "status", "migrate"]
+_COMMANDS = ["up", "serve", "check", "tail", "status", "migrate", "snapshot"]
 
 
 @pytest.fixture

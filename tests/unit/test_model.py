@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.fakes.tokens import event_token, high_water_mark, invalidate_token
 from tests.fakes.values import event
 
-from mnc.model import EVENT_OVERHEAD_BYTES, TOKEN_LIMIT, ClusterTime, Namespace, ResumeToken
+from mnc.model import (
+    EVENT_OVERHEAD_BYTES,
+    TOKEN_LIMIT,
+    ClusterTime,
+    Namespace,
+    ResumeToken,
+    Snapshot,
+)
 
 _times = st.builds(ClusterTime, st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
 
@@ -81,3 +90,32 @@ def test_a_namespace_reads_as_in_mongodb() -> None:
 def test_an_event_counts_for_more_than_its_payload(payload: bytes) -> None:
     """The size of an event bounds what it takes in memory: payload and a fixed share."""
     assert event(1, payload=payload).size_bytes == len(payload) + EVENT_OVERHEAD_BYTES
+
+
+@given(
+    _times,
+    st.sampled_from([high_water_mark, event_token]),
+    st.text("0123456789ABCDEF", max_size=2 * TOKEN_LIMIT),
+    st.integers(0, 2**48 - 2),
+)
+def test_a_snapshots_tokens_stand_between_two_changes(
+    time: ClusterTime, kind: Callable[[ClusterTime], ResumeToken], key: str, documents: int
+) -> None:
+    """After the beginning, in the order of reading, before the end, and before any later change."""
+    assume(time.increment < 2**32 - 1)  # there has to be a later one
+    begun = kind(time)
+    since = ResumeToken(begun.data + key if kind is event_token else begun.data)
+    snapshots = [Snapshot(since=since, documents=documents + step) for step in range(2)]
+    later = event_token(ClusterTime(time.seconds, time.increment + 1))
+    tokens = [since, *[each.token for each in snapshots], snapshots[0].end, later]
+    assert tokens == sorted(set(tokens), key=lambda token: token.data)
+    assert all(each.cluster_time == time for each in tokens[:-1])
+    again = Snapshot(since=snapshots[0].end)
+    assert snapshots[0].end < again.token < again.end < later
+
+
+def test_a_snapshots_token_says_which_document_it_is() -> None:
+    """What two runs read as the same number is told apart: documents come and go."""
+    since = high_water_mark(ClusterTime(1, 1))
+    left, right = (Snapshot(since=since, documents=7, after=key) for key in ("a", "b"))
+    assert left.token != right.token

@@ -6,12 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mnc.model import ClusterTime, ResumeToken
+from mnc.model import ClusterTime, Namespace, ResumeToken
 
 __all__ = [
     "ChangeDocument",
     "ChangeSource",
     "ChangeStream",
+    "Chunk",
+    "Document",
+    "DocumentSource",
     "Open",
     "Reply",
     "StartAfter",
@@ -85,7 +88,52 @@ class ChangeSource(Protocol):
     async def open(self, collections: Collection[str], *, start: Open) -> ChangeStream:
         """Open a change stream over `collections`.
 
-        Raises PositionLostError when `start` is no longer in the oplog or lies in the future, and
-        SourceError otherwise.
+        Raises ForeignPositionError when `start` lies in the future, and SourceError otherwise. That
+        it is no longer in the oplog is a PositionLostError here or of the first reply.
         """
+        ...
+
+    async def check_history(self, since: ClusterTime) -> None:
+        """Ask whether the oplog still reaches back to `since`, in about half a second at most.
+
+        Raises PositionLostError when it doesn't, and SourceError otherwise.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A document as it is in its collection."""
+
+    fields: ChangeDocument
+    key: str
+    """Its `_id`, as the source writes it for itself: ASCII, of bounded length."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Some documents of a collection in the order of their `_id`, whatever its type."""
+
+    documents: Sequence[Document]
+    """None at the end of the collection."""
+    size_bytes: int
+    """The reply's size on the wire."""
+
+
+class DocumentSource(Protocol):
+    """A database whose collections can be read."""
+
+    async def read(
+        self, namespace: Namespace, *, after: str, since: ClusterTime, limit: int
+    ) -> Chunk:
+        """Return the documents that follow the key `after`, from the first one on if it is empty.
+
+        At least everything that was committed up to `since` is in them. Raises SourceError.
+
+        Cancellation: nothing has changed.
+        """
+        ...
+
+    async def estimate(self, namespace: Namespace) -> int:
+        """Return about how many documents there are. Raises SourceError."""
         ...

@@ -8,9 +8,15 @@ It says so by naming the marker's sequence that it was written for.
 
 from __future__ import annotations
 
-from mnc.model import Checkpoint, StreamSeq
+from dataclasses import replace
+from typing import Literal
 
-__all__ = ["resume_from"]
+from mnc.model import Checkpoint, Position, ResumeToken, Snapshot, StreamSeq
+
+__all__ = ["LostHistory", "begin_snapshot", "renewed", "resume_from"]
+
+LostHistory = Literal["stop", "snapshot", "now"]
+"""What may be done with a position to which the oplog no longer reaches back."""
 
 
 def resume_from(marker: Checkpoint | None, stored: Checkpoint | None) -> Checkpoint | None:
@@ -32,3 +38,23 @@ def resume_from(marker: Checkpoint | None, stored: Checkpoint | None) -> Checkpo
     ):
         return stored
     return marker
+
+
+def begin_snapshot(position: Position) -> Position:
+    """Return the position at which a snapshot begins that is taken before going on."""
+    snapshot = Snapshot(since=position.token)
+    return replace(position, token=snapshot.token, snapshot=snapshot)
+
+
+def renewed(lost: Position, now: ResumeToken, *, policy: Literal["snapshot", "now"]) -> Position:
+    """Return what takes the place of a position that is lost, `now` being a fresh token.
+
+    A snapshot that has been under way for too long begins again, or goes on: the documents that it
+    has still to read are worth having, whatever became of the changes meanwhile.
+    """
+    if policy == "snapshot":
+        return begin_snapshot(replace(lost, token=now, snapshot=None))
+    if lost.snapshot is None:
+        return replace(lost, token=now)
+    snapshot = replace(lost.snapshot, since=now)
+    return replace(lost, token=snapshot.token, snapshot=snapshot)

@@ -31,6 +31,7 @@ _COMMANDS = {
     "tail": "Follow the events in the stream.",
     "status": "Show what an instance does, and its cluster.",
     "migrate": "Take over the positions of an earlier connector.",
+    "snapshot": "Have the documents that collections have now published.",
 }
 
 _FIRST_STEPS = [

@@ -32,12 +32,14 @@ from mnc.model import BeforeChange, FullDocument, Operation
 
 __all__ = [
     "AssignmentPolicy",
+    "HistoryPolicy",
     "LogFormat",
     "LogLevel",
     "OversizePolicy",
     "PoisonPolicy",
     "SettingRow",
     "Settings",
+    "SnapshotPolicy",
     "setting_rows",
 ]
 
@@ -46,6 +48,8 @@ LogFormat = Literal["auto", "json", "console"]
 OversizePolicy = Literal["objectstore", "deadletter", "stop"]
 PoisonPolicy = Literal["deadletter", "stop"]
 AssignmentPolicy = Literal["spread", "leader"]
+HistoryPolicy = Literal["stop", "snapshot", "now"]
+SnapshotPolicy = Literal["never", "initial", "when_needed"]
 
 _MIB = 1024 * 1024
 
@@ -104,6 +108,29 @@ class Settings(NatsSecurity):
         Field(description="The collection, in the same database, that keeps the resume tokens."),
         Allowed("the name of a collection that is not watched"),
     ] = "cs_resume_tokens"
+    mongo_on_history_lost: Annotated[
+        HistoryPolicy,
+        _AnyCase,
+        Field(description="What to do once MongoDB has forgotten changes before they were read."),
+        Allowed(
+            "stop: the collection waits for a person; snapshot: it begins with one again; "
+            "now: it goes on without them"
+        ),
+    ] = "stop"
+    mongo_snapshot: Annotated[
+        SnapshotPolicy,
+        _AnyCase,
+        Field(description="When the documents that are there already are published, as `read`."),
+        Allowed(
+            "never; initial: before a collection's first changes; when_needed: also where "
+            "MONGO_ON_HISTORY_LOST would stop"
+        ),
+    ] = "never"
+    mongo_snapshot_documents_per_s: Annotated[
+        int,
+        Field(ge=0, le=1_000_000, description="How fast a snapshot reads a collection at most."),
+        Allowed("documents a second, from 1 to 1000000; 0 is as fast as can be"),
+    ] = 0
     nats_server_url: Annotated[
         SecretStr,
         Field(description="The NATS servers to publish to; several of one cluster may be named."),
@@ -248,6 +275,13 @@ class Settings(NatsSecurity):
             # Each token written would be an event, whose token would be written.
             raise ValueError("it is among MONGO_WATCH_COLLECTIONS")
         return name
+
+    @field_validator("mongo_snapshot")
+    @classmethod
+    def _agrees_on_lost_history(cls, policy: SnapshotPolicy, info: ValidationInfo) -> str:
+        if policy == "when_needed" and info.data.get("mongo_on_history_lost") == "now":
+            raise ValueError("MONGO_ON_HISTORY_LOST=now says that no snapshot is needed")
+        return policy
 
     @field_validator("nats_server_url")
     @classmethod

@@ -15,11 +15,21 @@ from mnc.encode.scalar import millis
 from mnc.encode.subject import encode_name, event_subject
 from mnc.encode.summary import DATA_ERRORS, SUMMARY_FROM_BYTES, summarize
 from mnc.errors import Recovery, SinkError
-from mnc.model import DOCUMENT_OPERATIONS, TOKEN_LIMIT, EncodedEvent, Operation, ResumeToken
+from mnc.model import (
+    DOCUMENT_OPERATIONS,
+    TOKEN_LIMIT,
+    EncodedEvent,
+    Operation,
+    ResumeToken,
+    StoredOperation,
+)
 
 __all__ = ["Encoder", "EventUnencodableError"]
 
-_OPERATIONS: Final[Mapping[object, Operation]] = {name: name for name in get_args(Operation)}
+_OPERATIONS: Final[Mapping[object, StoredOperation]] = {
+    **{name: name for name in get_args(Operation)},
+    "read": "read",
+}
 
 
 class EventUnencodableError(SinkError):
@@ -100,7 +110,7 @@ class Encoder:
             committed_at_s=float(token.cluster_time.seconds),
         )
 
-    def _identity(self, change: Mapping[str, object]) -> tuple[Operation, ResumeToken]:
+    def _identity(self, change: Mapping[str, object]) -> tuple[StoredOperation, ResumeToken]:
         operation = _OPERATIONS.get(change.get("operationType"))
         if operation is None:
             raise _unencodable(change, "no such operation is published")

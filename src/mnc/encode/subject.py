@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from mnc.encode.document_id import encode_document_id
 from mnc.encode.part import Digest, bounded, digest_of, escape, unescape
-from mnc.model import Operation
+from mnc.model import StoredOperation
 
 __all__ = [
     "StreamSubjects",
@@ -32,7 +32,7 @@ _NAMES_KEPT: Final = 1024
 
 
 def event_subject(
-    *, stream: str, collection: str, operation: Operation, document_id: object
+    *, stream: str, collection: str, operation: StoredOperation, document_id: object
 ) -> str:
     """Return the subject of a change event: `<stream>.<collection>.<operation>.<document id>`.
 

@@ -67,8 +67,7 @@ def _judge(
             level="problem",
             found=f"the oplog no longer reaches back to those of {', '.join(lost)}",
             remedy="check that MONGO_URI names the cluster that NATS_STREAM_NAME was filled from; "
-            "if it does, events are lost: to go on from now, remove the collection's document from "
-            "MONGO_RESUME_TOKENS_COLLECTION and its position marker from the stream",
+            "if it does, events are lost: MONGO_ON_HISTORY_LOST says how to go on",
         )
     if known:
         age_s = max(now.seconds - min(reached[name].seconds for name in known), 0)

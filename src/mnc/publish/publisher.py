@@ -31,7 +31,7 @@ from mnc.errors import (
     SinkRefusedError,
     SinkUnavailableError,
 )
-from mnc.model import Checkpoint, EncodedEvent, Epoch, Position
+from mnc.model import Checkpoint, EncodedEvent, Epoch, Position, Snapshot
 from mnc.publish.fence import Foreign, NotStored, Stored, reconcile
 from mnc.publish.ports import Batch, StreamPort
 from mnc.publish.remedy import Remedies
@@ -155,6 +155,23 @@ class Publisher:
                 case _:
                     assert_never(verdict)
 
+    async def finish(self, snapshot: Snapshot) -> None:
+        """Store that all documents of `snapshot` are stored; without markers nothing is stored.
+
+        Raises SinkError when it may not be stored; then the snapshot ends once more.
+
+        Cancellation: it may be stored.
+        """
+        position = Position(token=snapshot.end, epoch=self._epoch)
+        batch = Batch(
+            events=(),
+            marker_subject=self._marker_subject,
+            position=position,
+            expected_seq=self._reached.stream_seq,
+        )
+        stream_seq = await self._stream.publish(batch)
+        self._reached = Checkpoint(position=position, stream_seq=stream_seq)
+
     async def _store_in_place(
         self, event: EncodedEvent, error: SinkError
     ) -> tuple[Sequence[EncodedEvent], SinkError | None]:
@@ -189,7 +206,11 @@ class Publisher:
                     batch = Batch(
                         events=events,
                         marker_subject=self._marker_subject,
-                        position=Position(token=events[-1].token, epoch=self._epoch),
+                        position=Position(
+                            token=events[-1].token,
+                            epoch=self._epoch,
+                            snapshot=events[-1].snapshot,
+                        ),
                         expected_seq=self._reached.stream_seq,
                         headers=headers,
                     )

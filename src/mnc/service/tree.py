@@ -25,6 +25,7 @@ from mnc import __version__
 from mnc.capture.budget import ByteBudget
 from mnc.config import Settings
 from mnc.drivers.mongo.connection import MongoConnection
+from mnc.drivers.mongo.requests import MongoSnapshotRequests
 from mnc.drivers.nats.mode import Mode
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream import JetStream
@@ -34,7 +35,8 @@ from mnc.http.app import build_app
 from mnc.http.server import bind, serve
 from mnc.service.ownership import Alone, InCluster, Ownership
 from mnc.service.probes import ServiceProbes
-from mnc.service.workshop import SettingsWorkshop
+from mnc.service.requests import watch_requests
+from mnc.service.workshop import SettingsWorkshop, lost_history
 from mnc.supervise.policy import RestartPolicy
 from mnc.supervise.supervisor import Supervisor
 from mnc.telemetry.lanes import Lanes
@@ -96,12 +98,23 @@ async def run_service(
         if settings.raft_cluster_size == 1
         else InCluster(settings, mongo=mongo, metrics=metrics, http_port=http_port)
     )
+    requests = MongoSnapshotRequests(
+        mongo,
+        collection=settings.mongo_resume_tokens_collection,
+        stream=settings.nats_stream_name,
+    )
     supervisor = Supervisor(
         lanes=lanes,
         workshop=SettingsWorkshop(
-            settings, mongo=mongo, stream=stream, session=session, budget=budget, tracing=tracing
+            settings,
+            mongo=mongo,
+            stream=stream,
+            session=session,
+            budget=budget,
+            requests=requests,
+            tracing=tracing,
         ),
-        policy=RestartPolicy(),
+        policy=RestartPolicy(renews_lost_positions=lost_history(settings) != "stop"),
         rng=random.Random(),  # noqa: S311 - jitter, no secret
         released=ownership.released,
     )
@@ -128,6 +141,7 @@ async def run_service(
                     sweeper = PayloadSweeper(session, stream=settings.nats_stream_name)
                     beside.start_soon(sweeper.run)
                 beside.start_soon(stalls.run)
+                beside.start_soon(watch_requests, requests, supervisor.take_snapshot)
                 beside.start_soon(ownership.run, supervisor.assign)
                 await _watch(
                     supervisor,

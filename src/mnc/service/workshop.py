@@ -8,31 +8,36 @@ from typing import assert_never
 
 import trio
 
+from mnc.acquire import acquire
 from mnc.capture.budget import ByteBudget
+from mnc.capture.copier import Copier
 from mnc.capture.demultiplex import Encode
 from mnc.capture.options import CaptureOptions
 from mnc.capture.reader import CaptureObserver, Detach, Merge, Reader
 from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper
+from mnc.checkpoint.position import LostHistory
 from mnc.config import Settings
 from mnc.drivers.mongo.changes import MongoChangeSource
 from mnc.drivers.mongo.checkpoints import MongoCheckpointStore
 from mnc.drivers.mongo.connection import MongoConnection
+from mnc.drivers.mongo.documents import MongoDocuments
+from mnc.drivers.mongo.requests import MongoSnapshotRequests
 from mnc.drivers.nats.claims import JetStreamPayloads
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream import JetStream
 from mnc.encode.dead_letter import DeadLetteringEncoder
 from mnc.encode.event import Encoder
 from mnc.encode.subject import marker_subject
-from mnc.errors import MncError
-from mnc.lane import Lane, acquire
-from mnc.model import EXPANDED_OPERATIONS, Epoch
+from mnc.errors import MncError, PositionLostError
+from mnc.lane import Lane
+from mnc.model import EXPANDED_OPERATIONS, Epoch, Snapshot
 from mnc.publish.publisher import Publisher
 from mnc.publish.remedy import ClaimChecks, DeadLetters, Remedies, Remedy, Stop
 from mnc.telemetry.lane import LaneTelemetry
 from mnc.telemetry.tracing import Tracing
 
-__all__ = ["SettingsWorkshop"]
+__all__ = ["SettingsWorkshop", "lost_history"]
 
 
 class SettingsWorkshop:
@@ -46,14 +51,17 @@ class SettingsWorkshop:
         stream: JetStream,
         session: NatsSession,
         budget: ByteBudget,
+        requests: MongoSnapshotRequests,
         tracing: Tracing,
     ) -> None:
+        self._requests = requests
         self._settings = settings
         self._tracing = tracing
         self._stream = stream
         self._remedies = _remedies(settings, session)
         self._budget = budget
         self._source = MongoChangeSource(mongo, options=_capture_options(settings))
+        self._documents = MongoDocuments(mongo)
         self._store = MongoCheckpointStore(
             mongo,
             collection=settings.mongo_resume_tokens_collection,
@@ -70,7 +78,16 @@ class SettingsWorkshop:
         """See `Workshop.prepare`."""
         await self._stream.prepare(failures)
 
-    async def lane(self, collection: str, epoch: Epoch, telemetry: LaneTelemetry, /) -> Lane:
+    async def lane(
+        self,
+        collection: str,
+        epoch: Epoch,
+        telemetry: LaneTelemetry,
+        /,
+        *,
+        after: MncError | None,
+        snapshot: bool,
+    ) -> Lane:
         """See `Workshop.lane`."""
         subject = marker_subject(stream=self._settings.nats_stream_name, collection=collection)
         reached = await acquire(
@@ -80,8 +97,17 @@ class SettingsWorkshop:
             stream=self._stream,
             store=self._store,
             epoch=epoch,
+            snapshot_first=self._settings.mongo_snapshot != "never",
+            snapshot_now=snapshot,
+            lost_history=lost_history(self._settings)
+            if isinstance(after, PositionLostError)
+            else "stop",
+            observer=telemetry,
         )
         telemetry.acquired(reached)
+        if reached.position.snapshot is not None:
+            # Only now: until its beginning is durable, a crash must not forget the request.
+            await self._requests.accept(telemetry.namespace)
         tracer = self._tracing.lane(telemetry.namespace)
         publisher = Publisher(
             stream=self._stream,
@@ -106,7 +132,26 @@ class SettingsWorkshop:
         telemetry.watch_inflight(lambda: account.held_bytes)
         route = Route(collection=collection, frontier=reached.position.token, account=account)
         return Lane(
-            route=route, publisher=publisher, keeper=keeper, observer=telemetry, tracer=tracer
+            route=route,
+            publisher=publisher,
+            keeper=keeper,
+            observer=telemetry,
+            copier=self._copier(reached.position.snapshot, telemetry),
+            tracer=tracer,
+        )
+
+    def _copier(self, snapshot: Snapshot | None, telemetry: LaneTelemetry) -> Copier | None:
+        """Return what goes on with a snapshot, if one isn't complete."""
+        if snapshot is None:
+            return None
+        return Copier(
+            namespace=telemetry.namespace,
+            snapshot=snapshot,
+            documents=self._documents,
+            source=self._source,
+            encode=self._encode,
+            documents_per_s=self._settings.mongo_snapshot_documents_per_s,
+            observer=telemetry,
         )
 
     def reader(
@@ -137,6 +182,13 @@ def _capture_options(settings: Settings) -> CaptureOptions:
         before_change=settings.mongo_full_document_before_change,
         expanded_events=not EXPANDED_OPERATIONS.isdisjoint(settings.mongo_watch_operations),
     )
+
+
+def lost_history(settings: Settings) -> LostHistory:
+    """Return what the settings say of a position that is lost."""
+    if settings.mongo_snapshot == "when_needed":
+        return "snapshot"
+    return settings.mongo_on_history_lost
 
 
 def _remedies(settings: Settings, session: NatsSession) -> Remedies:

@@ -40,6 +40,8 @@ class Running:
     """It has a lane."""
 
     route: Route
+    copies: bool
+    """Whether it takes a snapshot."""
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
 
@@ -64,5 +66,7 @@ class Charge:
     """What ended the last lane."""
     failures: Counter[Recovery] = field(default_factory=Counter)
     """How many in a row, by what heals them: a server that was away is no reason to rest long."""
+    wants_snapshot: bool = False
+    """Whether its next lane begins with a snapshot."""
     alone: bool = False
     """Whether it starts in a cohort of its own."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from mnc.backoff import Backoff
-from mnc.errors import MncError, Recovery
+from mnc.errors import MncError, PositionLostError, Recovery
 
 __all__ = ["RestartPolicy"]
 
@@ -24,6 +24,8 @@ class RestartPolicy:
     """An attempt costs a server that is back next to nothing, and one that is away nothing."""
     healthy_after_s: float = 60.0
     """A lane that ran this long before it failed starts from the shortest delay again."""
+    renews_lost_positions: bool = False
+    """Whether a lane that starts again may give up a position that is lost."""
 
     def attempt(self, error: MncError, *, previous: int, ran_s: float) -> int:
         """Return the number of this failure in its row, of those that heal alike, from 1.
@@ -42,10 +44,15 @@ class RestartPolicy:
                 return self._backoff_of(error).delay_s(attempt, rng)
             case Recovery.WAIT:
                 return self.backoff.max_s * rng.uniform(0.5, 1.0)
-            case Recovery.STOP:
+            case Recovery.STOP if not self._is_renewed(error):
                 return None
+            case Recovery.STOP:
+                return self.backoff.delay_s(attempt, rng)
             case _:
                 assert_never(error.recovery)
+
+    def _is_renewed(self, error: MncError) -> bool:
+        return self.renews_lost_positions and isinstance(error, PositionLostError)
 
     def _backoff_of(self, error: MncError) -> Backoff:
         return self.reconnect if error.recovery is Recovery.RECONNECT else self.backoff

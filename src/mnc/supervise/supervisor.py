@@ -67,8 +67,19 @@ class Workshop(Protocol):
         """
         ...
 
-    async def lane(self, collection: str, epoch: Epoch, telemetry: LaneTelemetry, /) -> Lane:
-        """Acquire a collection and build its lane.
+    async def lane(
+        self,
+        collection: str,
+        epoch: Epoch,
+        telemetry: LaneTelemetry,
+        /,
+        *,
+        after: MncError | None,
+        snapshot: bool,
+    ) -> Lane:
+        """Acquire a collection and build its lane; `after` is what ended the last one.
+
+        With `snapshot` it begins with one.
 
         Raises SourceError, SinkError or CheckpointError.
         """
@@ -147,6 +158,22 @@ class Supervisor:
         for reader in self._readers:
             reader.narrow()
         self._wake()
+
+    def take_snapshot(self, collection: str) -> None:
+        """Have a snapshot taken of a collection that is assigned, unless one is under way.
+
+        Its lane stores what was captured, and starts again with the snapshot.
+        """
+        charge = self._charges.get(collection)
+        if charge is None:
+            return
+        if isinstance(charge.work, Running):
+            if charge.work.copies:
+                return
+            charge.work.route.end()
+            for reader in self._readers:
+                reader.narrow()
+        charge.wants_snapshot = True
 
     def stop(self) -> None:
         """Withdraw all collections; `run` returns when what was captured is stored."""
@@ -268,7 +295,11 @@ class Supervisor:
                             # Asking again for each of a hundred collections would take minutes.
                             raise unreachable
                         lane = await self._workshop.lane(
-                            charge.collection, charge.epoch, charge.telemetry
+                            charge.collection,
+                            charge.epoch,
+                            charge.telemetry,
+                            after=charge.failure,
+                            snapshot=charge.wants_snapshot,
                         )
             except MncError as error:
                 if error.recovery is Recovery.RECONNECT:
@@ -276,9 +307,12 @@ class Supervisor:
                 self._failed(charge, error)
             # A call in a thread may have ended the building in spite of its cancellation.
             if lane is not None and self._is_ours(charge):
-                charge.work = Running(lane.route)
+                charge.work = Running(lane.route, copies=lane.copier is not None)
                 nursery.start_soon(self._run_lane, charge, charge.work.scope, lane)
-                routes.append(lane.route)
+                if lane.copier is None:
+                    routes.append(lane.route)
+                else:
+                    charge.wants_snapshot = False
             else:
                 self._ended(charge)
 
@@ -354,6 +388,12 @@ class Supervisor:
         except MncError as error:
             self._failed(charge, error)
         else:
+            if self._is_ours(charge) and (lane.is_copied or charge.wants_snapshot):
+                # After a snapshot the change stream goes on where that began; and before one it
+                # ends where that begins.
+                charge.work, charge.failure = Waiting(trio.current_time()), None
+                self._wake()
+                return
             late = SinkError(
                 f"what was captured could not be stored within {_DRAIN_S:.0f} s",
                 remedy="nothing is lost: the next owner goes on from the position marker",

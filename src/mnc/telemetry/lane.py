@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import Protocol, assert_never
 
 import structlog
 import trio
 
 from mnc.errors import MncError, Recovery, SinkError
-from mnc.model import Checkpoint, EncodedEvent, Namespace, Operation
+from mnc.model import Checkpoint, EncodedEvent, Namespace, Position, Snapshot, StoredOperation
 from mnc.telemetry.metrics import Metrics
 
 __all__ = [
     "Capturing",
+    "Copying",
     "Draining",
     "LaneState",
     "LaneTelemetry",
@@ -32,6 +34,10 @@ It is longer than a broker's restart or a leader election usually takes.
 """
 
 
+_PROGRESS_S = 10.0
+"""How often a snapshot says in the log how far it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Starting:
     """The lane looks for its position, or its change stream is being opened."""
@@ -43,6 +49,15 @@ class Starting:
 @dataclass(frozen=True, slots=True)
 class Capturing:
     """The change stream is open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copying:
+    """A snapshot is being taken, before the change stream is opened."""
+
+    documents: int
+    """How many have been read."""
+    estimated: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +81,7 @@ class Stopped:
     error: MncError | None
 
 
-LaneState = Starting | Capturing | Draining | Restarting | Stopped
+LaneState = Starting | Capturing | Copying | Draining | Restarting | Stopped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +128,14 @@ class LaneTelemetry:
         self._checkpointed = metrics.checkpointed.labels(*labels)
         self._ack_seconds = metrics.ack_seconds.labels(*labels)
         self._lag_seconds = metrics.lag_seconds.labels(*labels)
+        self._renewed = metrics.positions_renewed.labels(*labels)
         self._restarts = metrics.restarts.labels(*labels)
         self._capturing = metrics.capturing.labels(*labels)
+        self._snapshot_gauges = (
+            metrics.snapshot_documents.labels(*labels),
+            metrics.snapshot_estimated_documents.labels(*labels),
+        )
+        self._next_progress_at = 0.0
         self._log = structlog.get_logger().bind(collection=str(namespace))
         self._state: LaneState = Starting()
         self._logged_failure = ""
@@ -139,6 +160,8 @@ class LaneTelemetry:
             case Capturing():
                 self._logged_failure = ""
                 self._log.info("capture.opened")
+            case Copying():
+                pass  # how far it is is logged now and then
             case Draining():
                 self._log.info("capture.ended")
             case Restarting(error=error, retry_at=retry_at):
@@ -173,6 +196,55 @@ class LaneTelemetry:
         self._log.info(
             "lane.acquired", epoch=checkpoint.position.epoch, stream_seq=checkpoint.stream_seq
         )
+
+    def renewed(self, *, lost: Position, found: Position) -> None:
+        """Note that changes were skipped which MongoDB has forgotten."""
+        self._renewed.inc()
+        since = lost.token.cluster_time.seconds
+        skipped_s = found.token.cluster_time.seconds - since
+        self._log.warning(
+            "position.renewed",
+            since=datetime.fromtimestamp(since, UTC).isoformat(),
+            skipped_s=skipped_s,
+            reason="MongoDB's oplog no longer reaches back to the position: the changes of this "
+            "time are not in the stream",
+            remedy="enlarge the oplog; MONGO_ON_HISTORY_LOST=stop waits for a person instead",
+        )
+
+    def copying(self, snapshot: Snapshot, /, *, estimated: int) -> None:
+        """Note that a snapshot begins, or goes on after a restart."""
+        state = Copying(documents=snapshot.documents, estimated=estimated)
+        self._log_snapshot("snapshot.began", state)
+        self._enter_copying(state)
+
+    def copied(self, snapshot: Snapshot, /) -> None:
+        """Note how far a snapshot is."""
+        if not isinstance(self._state, Copying):
+            return  # it drains
+        state = replace(self._state, documents=snapshot.documents)
+        if trio.current_time() >= self._next_progress_at:
+            self._log_snapshot("snapshot.progressed", state)
+        self._enter_copying(state)
+
+    def copy_completed(self, snapshot: Snapshot, /) -> None:
+        """Note that all documents are stored."""
+        self._log_snapshot(
+            "snapshot.completed",
+            Copying(documents=snapshot.documents, estimated=snapshot.documents),
+        )
+        for gauge in self._snapshot_gauges:
+            gauge.set(0)
+
+    def _enter_copying(self, state: Copying) -> None:
+        self._state = state
+        for gauge, count in zip(
+            self._snapshot_gauges, (state.documents, state.estimated), strict=True
+        ):
+            gauge.set(count)
+
+    def _log_snapshot(self, event: str, state: Copying) -> None:
+        self._next_progress_at = trio.current_time() + _PROGRESS_S
+        self._log.info(event, documents=state.documents, estimated=state.estimated)
 
     def captured(self, events: int) -> None:
         """Count events read from MongoDB."""
@@ -258,7 +330,7 @@ class LaneTelemetry:
             case Stopped(error=error):
                 why = "" if error is None else f": {error}"
                 return f"{name} is stopped{why}"
-            case Capturing() | Draining():
+            case Capturing() | Copying() | Draining():
                 if self._trouble is None or not self._trouble.is_serious(now):
                     return None
                 lasted_s = now - self._trouble.since
@@ -269,7 +341,13 @@ class LaneTelemetry:
 
     def close(self) -> None:
         """Take the gauges out of the metrics: what they say isn't this instance's to say now."""
-        for gauge in (self._metrics.capturing, self._metrics.lane_inflight_bytes):
+        metrics = self._metrics
+        for gauge in (
+            metrics.capturing,
+            metrics.lane_inflight_bytes,
+            metrics.snapshot_documents,
+            metrics.snapshot_estimated_documents,
+        ):
             gauge.remove(*self._labels)
 
     def snapshot(self) -> dict[str, object]:
@@ -284,6 +362,8 @@ class LaneTelemetry:
             "events_dead_lettered": self._counts["dead_lettered"],
             "lag_s": self._lag_s if self._lag_s is None else round(self._lag_s, 4),
         }
+        if isinstance(self._state, Copying):
+            shown["snapshot"] = asdict(self._state)
         if self._checkpoint_trouble is not None:
             shown["checkpoint_error"] = str(self._checkpoint_trouble)
         return shown
@@ -298,7 +378,7 @@ class LaneTelemetry:
             if event.dead_letter is not None:
                 self._count_dead_letter(event.operation, event.dead_letter)
 
-    def _count_dead_letter(self, operation: Operation, cause: MncError) -> None:
+    def _count_dead_letter(self, operation: StoredOperation, cause: MncError) -> None:
         self._metrics.dead_lettered.labels(*self._labels, cause.kind).inc()
         self._counts["dead_lettered"] += 1
         self._log.error(

@@ -120,6 +120,24 @@ class Metrics:
             (*_LANE, "kind"),
             registry=registry,
         )
+        self.positions_renewed = Counter(
+            "mnc_positions_renewed",
+            "How often changes were skipped that MongoDB had forgotten: MONGO_ON_HISTORY_LOST.",
+            _LANE,
+            registry=registry,
+        )
+        self.snapshot_documents = Gauge(
+            "mnc_snapshot_documents",
+            "Documents that the snapshot under way has read so far; 0 when there is none.",
+            _LANE,
+            registry=registry,
+        )
+        self.snapshot_estimated_documents = Gauge(
+            "mnc_snapshot_estimated_documents",
+            "About how many documents that snapshot has to read; 0 when there is none.",
+            _LANE,
+            registry=registry,
+        )
         self.capturing = Gauge(
             "mnc_lane_capturing",
             "1 while changes of the collection are being captured.",

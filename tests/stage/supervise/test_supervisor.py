@@ -18,6 +18,7 @@ from mnc.errors import (
     CheckpointError,
     CheckpointRefusedError,
     CheckpointUnavailableError,
+    MncError,
     PositionLostError,
     SinkUnavailableError,
     SourceError,
@@ -260,8 +261,16 @@ async def test_lanes_are_built_once_a_start() -> None:
             finally:
                 running -= 1
 
-    async def lane(collection: str, epoch: Epoch, telemetry: LaneTelemetry, /) -> Lane:
-        built = await build(collection, epoch, telemetry)
+    async def lane(
+        collection: str,
+        epoch: Epoch,
+        telemetry: LaneTelemetry,
+        /,
+        *,
+        after: MncError | None,
+        snapshot: bool,
+    ) -> Lane:
+        built = await build(collection, epoch, telemetry, after=after, snapshot=snapshot)
         return _Counted(
             route=built.route,
             publisher=built._publisher,
@@ -367,30 +376,6 @@ async def test_a_long_outage_counts_for_nothing_else() -> None:
         assert process.is_ready
         process.stop()
     assert _restarts(process.lanes["users"]) > 0
-
-
-@virtual_time
-async def test_a_lost_position_stays_down() -> None:
-    """A collection whose position is lost waits for a person, and says so; nothing is skipped."""
-    world = World()
-    process = Process(world, "users")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(process.run)
-        await trio.sleep(1)
-        process.stop()
-    world.source.write("users")
-    world.source.forget()
-    world.source.write("users")
-    process = Process(world, "users")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(process.run)
-        await trio.sleep(3600)
-        state = process.lanes["users"].state
-        assert isinstance(state, Stopped)
-        assert isinstance(state.error, PositionLostError)
-        assert len(process.workshop.readers) == 1
-        assert world.stored("users") == []
-        process.stop()
 
 
 @pytest.mark.parametrize(

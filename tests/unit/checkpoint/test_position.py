@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes.values import checkpoint
+from tests.fakes.values import checkpoint, token
 
-from mnc.checkpoint.position import resume_from
-from mnc.model import Checkpoint
+from mnc.checkpoint.position import begin_snapshot, renewed, resume_from
+from mnc.model import Checkpoint, Position
 
 _checkpoints = st.builds(
     lambda number, seq: checkpoint(number, stream_seq=seq), st.integers(1, 5), st.integers(1, 5)
@@ -49,3 +51,30 @@ def test_the_fence_is_the_markers(marker: Checkpoint, stored: Checkpoint | None)
     assert reached is not None
     assert reached.stream_seq == marker.stream_seq
     assert reached.position.token >= marker.position.token
+
+
+def test_a_lost_position_goes_on_from_now() -> None:
+    """Its token is the fresh one; owner and fence aren't the position's to change."""
+    lost = checkpoint(3, stream_seq=9, epoch=2).position
+    assert renewed(lost, token(5), policy="now") == replace(lost, token=token(5))
+
+
+def test_a_lost_position_may_begin_with_a_snapshot() -> None:
+    """The change stream goes on from the fresh token once all documents are read."""
+    lost = checkpoint(3, stream_seq=9, epoch=2).position
+    again = renewed(lost, token(5), policy="snapshot")
+    assert again == begin_snapshot(replace(lost, token=token(5)))
+    assert again.snapshot is not None
+    assert again.snapshot.since == token(5)
+    assert again.token == again.snapshot.token
+
+
+def test_a_snapshot_that_took_too_long_goes_on_or_begins_again() -> None:
+    """Going on from now keeps what has been read; a snapshot anew reads all documents again."""
+    begun = begin_snapshot(Position(token=token(3)))
+    assert begun.snapshot is not None
+    under_way = replace(begun.snapshot, documents=70, after="key")
+    lost = replace(begun, token=under_way.token, snapshot=under_way)
+    going_on = renewed(lost, token(5), policy="now").snapshot
+    assert going_on == replace(under_way, since=token(5))
+    assert renewed(lost, token(5), policy="snapshot") == begin_snapshot(Position(token=token(5)))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mnc.backoff import Backoff
 from mnc.errors import (
     FenceLostError,
+    ForeignPositionError,
     MncError,
     PositionLostError,
     Recovery,
@@ -54,6 +55,18 @@ def test_what_would_lose_events_stays_down(attempt: int) -> None:
     """A lost position never starts by itself again."""
     error = PositionLostError("rolled over")
     assert _POLICY.delay_s(error, attempt=attempt, rng=random.Random(1)) is None
+
+
+@given(st.integers(1, 10**6), _seeds)
+def test_a_lost_position_that_may_be_given_up_is_tried_again(attempt: int, seed: int) -> None:
+    """With permission the lane starts again, later each time; no other lasting error does."""
+    policy = RestartPolicy(renews_lost_positions=True)
+    delay_s = policy.delay_s(
+        PositionLostError("rolled over"), attempt=attempt, rng=random.Random(seed)
+    )
+    assert delay_s == policy.backoff.delay_s(attempt, random.Random(seed))
+    foreign = ForeignPositionError("in the future")
+    assert policy.delay_s(foreign, attempt=attempt, rng=random.Random(seed)) is None
 
 
 @pytest.mark.parametrize("recovery", Recovery)

@@ -22,7 +22,7 @@ from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.cursor import ChangeCursor, CursorReply, Document
 from mnc.drivers.mongo.failures import IMAGE_MISSING, TOO_LARGE, source_error
 from mnc.drivers.mongo.large import LargeEventReader
-from mnc.errors import PositionLostError
+from mnc.errors import ForeignPositionError
 from mnc.model import ClusterTime, ResumeToken
 
 __all__ = ["MongoChangeSource", "MongoChangeStream"]
@@ -39,6 +39,7 @@ class MongoChangeSource:
     def __init__(self, connection: MongoConnection, *, options: CaptureOptions) -> None:
         self._connection = connection
         self._options = options
+        self._checks = trio.CapacityLimiter(2)
 
     async def current_token(self) -> ResumeToken:
         """Return a token after everything committed so far; see `ChangeSource.current_token`."""
@@ -48,6 +49,26 @@ class MongoChangeSource:
             return stream.opened_at
         finally:
             await stream.aclose()
+
+    async def check_history(self, since: ClusterTime) -> None:
+        """Ask whether the oplog reaches back to a time; see `ChangeSource.check_history`.
+
+        Only who reads is told. The server compares the time with its oldest entry first; then it
+        would look for a change of this database, which may be hours away, so it may not look long.
+        """
+        start = {"startAtOperationTime": Timestamp(since.seconds, since.increment)}
+        cursor = ChangeCursor(self._connection)
+
+        def probe() -> None:
+            try:
+                cursor.probe([{"$changeStream": start}])
+            finally:
+                cursor.close()
+
+        try:
+            await trio.to_thread.run_sync(probe, limiter=self._checks)
+        except PyMongoError as error:
+            raise source_error(error) from error
 
     async def open(self, collections: Collection[str], *, start: Open) -> MongoChangeStream:
         """Open a change stream over `collections`; see `ChangeSource.open`."""
@@ -88,12 +109,12 @@ class MongoChangeStream:
     async def open(
         self, start: Mapping[str, object], *, not_after: ClusterTime | None = None
     ) -> None:
-        """Open the cursor. Raises SourceError; PositionLostError when `not_after` is to come."""
+        """Open the cursor. Raises SourceError; ForeignPositionError when `not_after` is to come."""
         now = await self._in_thread(lambda: self._open(start))
         self.opened_at = _token(self._after)
         if now and not_after and not_after.seconds > now.time + _FUTURE_SLACK_S:
             # MongoDB accepts it in silence and would deliver nothing until that time has come.
-            raise PositionLostError(
+            raise ForeignPositionError(
                 "the position to resume from lies in the future of this MongoDB cluster",
                 remedy="check that MONGO_URI names the cluster that the stream was filled from",
             )

@@ -1,6 +1,7 @@
 """Token documents in MongoDB, one for each collection and stream.
 
-A document: `{_id: {stream, database, collection}, token, typeBits, streamSeq, epoch, updatedAt}`.
+A document: `{_id: {stream, database, collection}, token, typeBits, streamSeq, epoch, snapshot,
+updatedAt}`; `snapshot` is null but for one that isn't complete.
 The stream is part of the key: two connectors with streams of their own may share the collection.
 """
 
@@ -18,10 +19,11 @@ from pymongo.write_concern import WriteConcern
 
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.failures import checkpoint_error
+from mnc.encode.snapshot import snapshot_fields, snapshot_of
 from mnc.errors import CheckpointRefusedError
 from mnc.model import Checkpoint, Epoch, Namespace, Position, ResumeToken, StreamSeq
 
-__all__ = ["MongoCheckpointStore"]
+__all__ = ["MongoCheckpointStore", "document_key"]
 
 
 class MongoCheckpointStore:
@@ -77,20 +79,26 @@ class MongoCheckpointStore:
             raise checkpoint_error(error) from error
 
     def _key(self, namespace: Namespace) -> dict[str, str]:
-        return {
-            "stream": self._stream,
-            "database": namespace.database,
-            "collection": namespace.collection,
-        }
+        return document_key(self._stream, namespace)
+
+
+def document_key(stream: str, namespace: Namespace) -> dict[str, str]:
+    """Return the `_id` of a collection's token document."""
+    return {
+        "stream": stream,
+        "database": namespace.database,
+        "collection": namespace.collection,
+    }
 
 
 def _fields(checkpoint: Checkpoint) -> dict[str, Any]:
-    token = checkpoint.position.token
+    token, snapshot = checkpoint.position.token, checkpoint.position.snapshot
     return {
         "token": token.data,
         "typeBits": token.type_bits,
         "streamSeq": checkpoint.stream_seq,
         "epoch": checkpoint.position.epoch,
+        "snapshot": snapshot and snapshot_fields(snapshot),
         "updatedAt": datetime.now(UTC),
     }
 
@@ -100,8 +108,13 @@ def _checkpoint(document: dict[str, Any]) -> Checkpoint:
     try:
         token = ResumeToken(document["token"], document.get("typeBits"))
         _ = token.cluster_time  # raises when the token is none
+        snapshot = document.get("snapshot")
         return Checkpoint(
-            position=Position(token=token, epoch=Epoch(int(document["epoch"]))),
+            position=Position(
+                token=token,
+                epoch=Epoch(int(document["epoch"])),
+                snapshot=None if snapshot is None else snapshot_of(snapshot),
+            ),
             stream_seq=StreamSeq(int(document["streamSeq"])),
         )
     except (KeyError, TypeError, ValueError) as error:

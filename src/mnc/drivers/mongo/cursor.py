@@ -9,6 +9,7 @@ them, as a whole unless they are large (`pieces`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +20,14 @@ from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
 from pymongo.client_session import ClientSession
-from pymongo.errors import PyMongoError
+from pymongo.errors import ExecutionTimeout, PyMongoError
 from pymongo.read_preferences import ReadPreference
 
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.pieces import PIECE_BYTES, decode_in_pieces
 from mnc.interpreter import CollectorRest
 
-__all__ = ["ChangeCursor", "CursorReply", "Document"]
+__all__ = ["LENIENT", "RAW", "STRICT", "ChangeCursor", "CursorReply", "Document"]
 
 Document = dict[str, Any]
 
@@ -36,12 +37,12 @@ _AWAIT_MS = 500
 _CLOSE_S = 1.0
 """How long closing a cursor may take: a server that is gone has no cursors to close."""
 
-_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
-_STRICT: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+STRICT: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 """Dates that Python's datetime can't hold stay as they are."""
 
-_LENIENT = _STRICT.with_options(unicode_decode_error_handler="replace")
+LENIENT = STRICT.with_options(unicode_decode_error_handler="replace")
 """For strings that aren't UTF-8, which MongoDB stores without complaint."""
 
 
@@ -78,11 +79,24 @@ class ChangeCursor:
                 "readConcern": {"level": "majority"},
             }
         )
-        document = bson.decode(reply.raw, _STRICT)
+        document = bson.decode(reply.raw, STRICT)
         cursor = document["cursor"]
-        self._id = cursor["id"]
-        self._collection = cursor["ns"].partition(".")[2]
+        self._note(cursor)
         return cursor["postBatchResumeToken"], document.get("operationTime")
+
+    def probe(self, pipeline: Sequence[Mapping[str, object]]) -> None:
+        """Open the cursor and have the server read; no error if it finds nothing in time."""
+        with suppress(ExecutionTimeout):
+            reply = self._command(
+                {
+                    "aggregate": 1,
+                    "pipeline": list(pipeline),
+                    "cursor": {"batchSize": 1},
+                    "readConcern": {"level": "majority"},
+                    "maxTimeMS": _AWAIT_MS,
+                }
+            )
+            self._note(bson.decode(reply.raw, STRICT)["cursor"])
 
     def more(self, batch_size: int) -> CursorReply:
         """Wait up to half a second for at most `batch_size` events."""
@@ -120,6 +134,10 @@ class ChangeCursor:
         finally:
             self._session.end_session()
 
+    def _note(self, cursor: Document) -> None:
+        self._id = cursor["id"]
+        self._collection = cursor["ns"].partition(".")[2]
+
     def _command(self, command: Document) -> RawBSONDocument:
         # An explicit session ties aggregate and getMore together; without one, pymongo ends the
         # implicit session after the first command and the server refuses the second.
@@ -127,7 +145,7 @@ class ChangeCursor:
             self._session = self._connection.client.start_session()
         return self._connection.database.command(
             command,
-            codec_options=_RAW,
+            codec_options=RAW,
             session=self._session,
             read_preference=ReadPreference.PRIMARY,
         )
@@ -137,7 +155,7 @@ def _decode(reply: RawBSONDocument) -> Document:
     """Decode a reply; return its cursor document."""
     raw = bytes(reply.raw)
     try:
-        cursor: Document = decode_in_pieces(raw, _STRICT)["cursor"]
+        cursor: Document = decode_in_pieces(raw, STRICT)["cursor"]
     except BSONError:
-        cursor = decode_in_pieces(raw, _LENIENT)["cursor"]
+        cursor = decode_in_pieces(raw, LENIENT)["cursor"]
     return cursor

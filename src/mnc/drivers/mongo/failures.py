@@ -2,7 +2,9 @@
 
 The codes are MongoDB's error codes. What matters is who can heal it: time, a person, or nobody
 without losing events. Taking a passing failure for a lasting one costs a wait of half a minute;
-taking a lost position for a passing failure costs a hot loop, and the events all the same.
+taking a lost position for a passing failure costs a hot loop, and the events all the same. The
+phase matters for one code: a cursor that has fallen behind (136, CappedPositionLost) says nothing
+of the position, so it is opened again, and the opening says whether the position is lost (286).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from mnc.errors import (
     CheckpointRefusedError,
     CheckpointUnavailableError,
     EventTooLargeError,
+    ForeignPositionError,
     ImageMissingError,
     PositionLostError,
     SourceError,
@@ -45,8 +48,11 @@ class Reason(NamedTuple):
 _HISTORY_LOST = {286}
 """ChangeStreamHistoryLost: the oplog no longer reaches back to the position."""
 
-_FATAL_POSITION = {280, 260, 9}
-"""ChangeStreamFatalError, InvalidResumeToken, FailedToParse: not a position of this cluster."""
+_DEAD_TOKEN = {280, 260}
+"""ChangeStreamFatalError, InvalidResumeToken: MongoDB can't go on after this token any more."""
+
+_FOREIGN_POSITION = {9}
+"""FailedToParse: it was no position of a MongoDB like this one."""
 
 TOO_LARGE = {10334}
 """BSONObjectTooLarge: the event with what the server adds is over 16 MiB."""
@@ -175,14 +181,19 @@ _NOT_WRITABLE: Mapping[int, Reason] = {
 def source_error(error: pymongo.errors.PyMongoError) -> SourceError:
     """Return what an error means that reading a change stream raised."""
     code = error.code if isinstance(error, pymongo.errors.OperationFailure) else None
-    if code in _HISTORY_LOST or code in _FATAL_POSITION:
+    if code in _HISTORY_LOST or code in _DEAD_TOKEN:
         return PositionLostError(
             f"the position to resume from is no longer in MongoDB's oplog (code {code})",
             remedy=(
-                "events in between can't be read any more: remove the collection's document from "
-                "MONGO_RESUME_TOKENS_COLLECTION and its position marker from the stream to go on "
-                "from now, and enlarge the oplog"
+                "events in between can't be read any more: enlarge the oplog, and set "
+                "MONGO_ON_HISTORY_LOST to snapshot, or to now to go on without them"
             ),
+            code=code,
+        )
+    if code in _FOREIGN_POSITION:
+        return ForeignPositionError(
+            f"the position to resume from is none of this MongoDB's (code {code})",
+            remedy="check that MONGO_URI names the cluster that the stream was filled from",
             code=code,
         )
     if code in TOO_LARGE:

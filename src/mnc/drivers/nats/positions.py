@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import orjson
 
 from mnc.drivers.nats.stream_api import LastMessage, StreamApi
+from mnc.encode.snapshot import SNAPSHOT_HEADER, snapshot_fields, snapshot_of
 from mnc.encode.subject import filters_of_marker
 from mnc.errors import SinkRefusedError
-from mnc.model import Checkpoint, Epoch, Position, ResumeToken
+from mnc.model import Checkpoint, Epoch, Position, ResumeToken, Snapshot
 
 __all__ = [
     "LastPositions",
@@ -73,6 +74,8 @@ def encode_position(position: Position) -> bytes:
         fields["typeBits"] = base64.b64encode(token.type_bits).decode()
     fields["clusterTime"] = {"t": time.seconds, "i": time.increment}
     fields["epoch"] = position.epoch
+    if position.snapshot is not None:
+        fields["snapshot"] = snapshot_fields(position.snapshot)
     return orjson.dumps(fields)
 
 
@@ -88,9 +91,8 @@ def _position_of_marker(message: LastMessage) -> Checkpoint:
 
 
 def _position_of_event(message: LastMessage) -> Checkpoint:
-    return Checkpoint(
-        position=Position(token=token_of_event(message)), stream_seq=message.stream_seq
-    )
+    position = Position(token=token_of_event(message), snapshot=_snapshot_of_event(message))
+    return Checkpoint(position=position, stream_seq=message.stream_seq)
 
 
 def _decode_position(payload: bytes) -> Position:
@@ -103,7 +105,12 @@ def _decode_position(payload: bytes) -> Position:
         str(fields["token"]), None if type_bits is None else base64.b64decode(type_bits)
     )
     _ = token.cluster_time  # raises when the token is none
-    return Position(token=token, epoch=Epoch(int(fields["epoch"])))
+    snapshot = fields.get("snapshot")
+    return Position(
+        token=token,
+        epoch=Epoch(int(fields["epoch"])),
+        snapshot=None if snapshot is None else snapshot_of(snapshot),
+    )
 
 
 def token_of_event(message: LastMessage) -> ResumeToken:
@@ -120,9 +127,22 @@ def token_of_event(message: LastMessage) -> ResumeToken:
         )
         _ = token.cluster_time  # raises when the token is none
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        operation = ".".join(message.subject.split(".")[:3])  # what follows is a document's id
-        raise SinkRefusedError(
-            f"message {message.stream_seq} of the stream, of {operation}, is no change event",
-            remedy="remove it if a person put it there; mnc continues from the event before it",
-        ) from error
+        raise _no_event(message) from error
     return token
+
+
+def _snapshot_of_event(message: LastMessage) -> Snapshot | None:
+    """Read how far a snapshot is from the headers of a document that it stored."""
+    header = message.headers.get(SNAPSHOT_HEADER)
+    try:
+        return None if header is None else snapshot_of(orjson.loads(header))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _no_event(message) from error
+
+
+def _no_event(message: LastMessage) -> SinkRefusedError:
+    operation = ".".join(message.subject.split(".")[:3])  # what follows is a document's id
+    return SinkRefusedError(
+        f"message {message.stream_seq} of the stream, of {operation}, is no change event",
+        remedy="remove it if a person put it there; mnc continues from the event before it",
+    )

@@ -23,6 +23,7 @@ class LastMessage:
     """The last message of a subject."""
 
     subject: str
+    headers: Mapping[str, str]
     payload: bytes
     stream_seq: StreamSeq
 
@@ -73,6 +74,7 @@ class StreamApi:
         assert isinstance(message, dict)  # noqa: S101 - JetStream's own format
         return LastMessage(
             subject=message["subject"],
+            headers=_headers(base64.b64decode(message.get("hdrs", ""))),
             payload=base64.b64decode(message.get("data", "")),
             stream_seq=StreamSeq(int(message["seq"])),
         )
@@ -112,3 +114,13 @@ class StreamApi:
             client, subject, payload, timeout_s=self._timeout_s, headers=headers
         )
         return parse_reply(answer.data)
+
+
+def _headers(block: bytes) -> Mapping[str, str]:
+    """Read a block of headers, whose first line is the version."""
+    _, *lines = block.decode(errors="replace").split("\r\n")
+    return {
+        name: value.strip()
+        for name, found, value in (line.partition(":") for line in lines)
+        if found
+    }

@@ -1,0 +1,71 @@
+"""Requests for snapshots, in the token documents: whoever owns the collection finds them there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
+from pymongo.write_concern import WriteConcern
+
+from mnc.drivers.mongo.checkpoints import document_key
+from mnc.drivers.mongo.connection import MongoConnection
+from mnc.drivers.mongo.failures import checkpoint_error
+from mnc.model import Namespace
+
+__all__ = ["MongoSnapshotRequests"]
+
+_FIELD = "snapshotRequestedAt"
+
+
+class MongoSnapshotRequests:
+    """The requests for one stream, in `MONGO_RESUME_TOKENS_COLLECTION`."""
+
+    def __init__(self, connection: MongoConnection, *, collection: str, stream: str) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._documents = connection.database.get_collection(
+            collection,
+            read_preference=ReadPreference.PRIMARY,
+            read_concern=ReadConcern("majority"),
+            write_concern=WriteConcern("majority"),
+        )
+
+    async def make(self, namespace: Namespace) -> bool:
+        """Ask for a snapshot; say no if the collection isn't watched yet. Raises CheckpointError.
+
+        Cancellation: it may have been asked for.
+        """
+        key = {"_id": document_key(self._stream, namespace)}
+        try:
+            result = await self._connection.run(
+                self._documents.update_one, key, {"$set": {_FIELD: datetime.now(UTC)}}
+            )
+        except PyMongoError as error:
+            raise checkpoint_error(error) from error
+        return result.matched_count == 1
+
+    async def pending(self) -> Collection[str]:
+        """Return the collections of the database that were asked for. Raises CheckpointError."""
+        wanted = {
+            "_id.stream": self._stream,
+            "_id.database": self._connection.database.name,
+            _FIELD: {"$exists": True},
+        }
+        try:
+            return await self._connection.run(self._documents.distinct, "_id.collection", wanted)
+        except PyMongoError as error:
+            raise checkpoint_error(error) from error
+
+    async def accept(self, namespace: Namespace) -> None:
+        """Remove the request, once the snapshot's beginning is durable. Raises CheckpointError.
+
+        Cancellation: it may be removed.
+        """
+        key = {"_id": document_key(self._stream, namespace)}
+        try:
+            await self._connection.run(self._documents.update_one, key, {"$unset": {_FIELD: ""}})
+        except PyMongoError as error:
+            raise checkpoint_error(error) from error

@@ -1,0 +1,169 @@
+"""What a snapshot relies on of a collection's documents, fake or real."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import bson
+import pytest
+import trio
+from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
+from bson.raw_bson import RawBSONDocument
+from pymongo import MongoClient
+from pymongo.collation import Collation
+from tests.contract.sources import FakeSourceHarness, MongoHarness, SourceHarness
+from tests.fakes.documents import FakeDocuments
+
+from mnc.capture.ports import Document, DocumentSource
+from mnc.drivers.mongo.connection import MongoConnection
+from mnc.drivers.mongo.documents import MongoDocuments
+from mnc.errors import SourceRefusedError, SourceUnavailableError
+from mnc.model import ClusterTime, Namespace
+
+pytestmark = pytest.mark.usefixtures("deadline")
+
+_EVERY_TYPE: Sequence[object] = (
+    *(None, True, False, 0, 1, 2.5, -7, float("nan"), float("inf"), float("-inf")),
+    *(Int64(2**40), Decimal128("3.5"), Decimal128("-1E+20"), "", "a", "b", "ž", "x" * 5000),
+    *({}, {"a": 1}, {"a": {"b": 2}}, {"a": [1, {"c": None}]}, {"$ref": "users", "$id": 1}),
+    *(b"", b"yy", Binary(b"xx", 5), Binary(b"0123456789abcdef", 4), ObjectId(), ObjectId()),
+    *(datetime(2020, 1, 1), Timestamp(1, 2), MinKey(), MaxKey(), Code("x")),  # noqa: DTZ001 - bson
+    Code("x", {"a": 1}),
+)
+_RAW_IDS = (
+    b"\x02_id\x00\x03\x00\x00\x00\xff\xfe\x00",  # a string that isn't UTF-8
+    b"\x0e_id\x00\x03\x00\x00\x00zz\x00",  # a symbol
+    b"\x0c_id\x00\x02\x00\x00\x00u\x00" + b"\x07" * 12,  # a DBPointer
+)
+
+
+def _raw(elements: bytes) -> RawBSONDocument:
+    return RawBSONDocument((len(elements) + 5).to_bytes(4, "little") + elements + b"\x00")
+
+
+@pytest.fixture
+def documents(mongo_connection: MongoConnection) -> MongoDocuments:
+    """Give the driver."""
+    return MongoDocuments(mongo_connection)
+
+
+def _now(client: MongoClient[dict[str, Any]]) -> ClusterTime:
+    now: Timestamp = client.admin.command("ping")["operationTime"]
+    return ClusterTime(now.time, now.inc)
+
+
+async def _read_all(
+    source: DocumentSource, namespace: Namespace, *, since: ClusterTime, limit: int
+) -> Sequence[Document]:
+    found: list[Document] = []
+    while True:
+        after = found[-1].key if found else ""
+        chunk = await source.read(namespace, after=after, since=since, limit=limit)
+        assert len(chunk.documents) <= limit
+        if not chunk.documents:
+            return found
+        found += chunk.documents
+
+
+async def test_each_document_is_read_once_in_order(
+    changes: SourceHarness, documents: MongoDocuments
+) -> None:
+    """Chunk by chunk, and from any document on; what was committed before `since` is there."""
+    source: DocumentSource = documents
+    if isinstance(changes, FakeSourceHarness):
+        source = FakeDocuments(changes.source)
+    for number in (5, 3, 9, 1, 7):
+        await changes.insert("users", number)
+    since = (await changes.source.current_token()).cluster_time
+    await changes.insert("movies", 1)  # which moves the clock past `since`
+    database = changes.database.name if isinstance(changes, MongoHarness) else "test"
+    namespace = Namespace(database=database, collection="users")
+    assert await source.estimate(namespace) == 5
+    for limit in (1, 2, 5, 9):
+        found = await _read_all(source, namespace, since=since, limit=limit)
+        assert [document.fields["_id"] for document in found] == [1, 3, 5, 7, 9]
+    rest = await source.read(namespace, after=found[1].key, since=since, limit=9)
+    assert [document.fields["_id"] for document in rest.documents] == [5, 7, 9]
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+@pytest.mark.parametrize("locale", [None, "cs"])
+async def test_ids_of_every_type_are_gone_on_after(
+    documents: MongoDocuments,
+    mongo_client: MongoClient[dict[str, Any]],
+    database: str,
+    locale: str | None,
+    limit: int,
+) -> None:
+    """MongoDB's own order of types and texts decides, whatever Python makes of an `_id`."""
+    namespace = Namespace(database=database, collection="users")
+    collation = None if locale is None else Collation(locale, strength=2)
+    collection = mongo_client[database].create_collection("users", collation=collation)
+    collection.insert_many({"_id": document_id} for document_id in _EVERY_TYPE)
+    raw_ids = _RAW_IDS if locale is None else ()  # a collation refuses two of them
+    for elements in raw_ids:
+        mongo_client[database].command("insert", "users", documents=[_raw(elements)])
+    since = _now(mongo_client)
+    whole = await documents.read(namespace, after="", since=since, limit=1000)
+    assert len(whole.documents) == len(_EVERY_TYPE) + len(raw_ids)
+    found = await _read_all(documents, namespace, since=since, limit=limit)
+    assert [document.key for document in found] == [document.key for document in whole.documents]
+    keys = {bytes(base64.b64decode(document.key)) for document in found}
+    assert {bson.encode({"_id": document_id}) for document_id in _EVERY_TYPE} <= keys
+    assert {bytes(_raw(elements).raw) for elements in raw_ids} <= keys
+
+
+async def test_a_chunk_is_read_from_the_index(
+    documents: MongoDocuments, mongo_client: MongoClient[dict[str, Any]], database: str
+) -> None:
+    """The server looks at what it returns and no more, wherever in the collection that is."""
+    namespace = Namespace(database=database, collection="users")
+    mongo_client[database]["users"].insert_many({"_id": number} for number in range(3000))
+    chunk = await documents.read(namespace, after="", since=_now(mongo_client), limit=2900)
+    mongo_client[database].command("profile", 2)
+    await documents.read(
+        namespace, after=chunk.documents[-1].key, since=_now(mongo_client), limit=9
+    )
+    mongo_client[database].command("profile", 0)
+    profile = mongo_client[database]["system.profile"].find_one({"command.find": "users"})
+    assert profile is not None
+    assert profile["nreturned"] == 9
+    assert profile["keysExamined"] <= 10
+    assert profile["docsExamined"] <= 10
+
+
+async def test_an_id_that_no_position_can_hold_is_refused(
+    documents: MongoDocuments, mongo_client: MongoClient[dict[str, Any]], database: str
+) -> None:
+    """It is an error that says why, and no position that the stream would refuse."""
+    mongo_client[database]["users"].insert_one({"_id": "x" * 100_000})
+    namespace = Namespace(database=database, collection="users")
+    with pytest.raises(SourceRefusedError) as caught:
+        await documents.read(namespace, after="", since=_now(mongo_client), limit=9)
+    assert "100" in str(caught.value)
+    assert "xx" not in str(caught.value)
+
+
+async def test_a_time_that_is_to_come_is_waited_for(
+    documents: MongoDocuments, mongo_client: MongoClient[dict[str, Any]], database: str
+) -> None:
+    """Documents from before `since` could be missing: it is tried again."""
+    now = _now(mongo_client)
+    namespace = Namespace(database=database, collection="users")
+    with pytest.raises(SourceUnavailableError):
+        await documents.read(namespace, after="", since=ClusterTime(now.seconds + 60, 1), limit=9)
+
+
+async def test_a_cancelled_chunk_can_be_read_again(
+    documents: MongoDocuments, mongo_client: MongoClient[dict[str, Any]], database: str
+) -> None:
+    """Nothing is kept between two chunks, on either side."""
+    mongo_client[database]["users"].insert_one({"_id": 1})
+    namespace, since = Namespace(database=database, collection="users"), _now(mongo_client)
+    with trio.move_on_after(0):
+        await documents.read(namespace, after="", since=since, limit=9)
+    chunk = await documents.read(namespace, after="", since=since, limit=9)
+    assert [document.fields["_id"] for document in chunk.documents] == [1]

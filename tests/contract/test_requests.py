@@ -1,0 +1,57 @@
+"""Requests for snapshots: kept in MongoDB until the owner has begun."""
+
+from __future__ import annotations
+
+import pytest
+from tests.contract.stores import TOKENS_COLLECTION
+from tests.fakes.values import checkpoint
+
+from mnc.drivers.mongo.checkpoints import MongoCheckpointStore
+from mnc.drivers.mongo.connection import MongoConnection
+from mnc.drivers.mongo.requests import MongoSnapshotRequests
+from mnc.model import Namespace
+
+pytestmark = pytest.mark.usefixtures("deadline")
+
+
+def _requests(connection: MongoConnection, stream: str = "cs") -> MongoSnapshotRequests:
+    return MongoSnapshotRequests(connection, collection=TOKENS_COLLECTION, stream=stream)
+
+
+def _store(connection: MongoConnection, stream: str = "cs") -> MongoCheckpointStore:
+    return MongoCheckpointStore(connection, collection=TOKENS_COLLECTION, stream=stream)
+
+
+async def test_a_request_stands_until_it_is_accepted(
+    mongo_connection: MongoConnection, database: str
+) -> None:
+    """It outlives checkpoints, which say nothing of it, and asking twice is asking once."""
+    users = Namespace(database=database, collection="users")
+    store, requests = _store(mongo_connection), _requests(mongo_connection)
+    await store.create(users, checkpoint(1, stream_seq=0))
+    assert list(await requests.pending()) == []
+    assert await requests.make(users)
+    assert await requests.make(users)
+    await store.save(users, checkpoint(2, stream_seq=7))
+    assert list(await requests.pending()) == ["users"]
+    await requests.accept(users)
+    assert list(await requests.pending()) == []
+    assert await store.load(users) == checkpoint(2, stream_seq=7)
+
+
+async def test_a_collection_that_is_not_watched_takes_no_request(
+    mongo_connection: MongoConnection, database: str
+) -> None:
+    """Nothing is written: a document with a request alone would be no position."""
+    users = Namespace(database=database, collection="users")
+    assert not await _requests(mongo_connection).make(users)
+    assert await _store(mongo_connection).load(users) is None
+
+
+async def test_a_request_is_one_streams(mongo_connection: MongoConnection, database: str) -> None:
+    """Two connectors may share the token collection."""
+    users = Namespace(database=database, collection="users")
+    for stream in ("cs", "other"):
+        await _store(mongo_connection, stream).create(users, checkpoint(1, stream_seq=0))
+    assert await _requests(mongo_connection).make(users)
+    assert list(await _requests(mongo_connection, "other").pending()) == []
