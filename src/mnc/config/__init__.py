@@ -1,6 +1,12 @@
 """The settings: read once at the edge, checked, and frozen."""
 
-from mnc.config.load import load_settings, near_misses
+from mnc.config.load import (
+    SettingInForce,
+    SettingSource,
+    load_settings,
+    near_misses,
+    settings_in_force,
+)
 from mnc.config.security import NatsSecurity
 from mnc.config.settings import (
     AssignmentPolicy,
@@ -17,10 +23,13 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "NatsSecurity",
+    "SettingInForce",
     "SettingRow",
+    "SettingSource",
     "Settings",
     "load_settings",
     "mask_credentials",
     "near_misses",
     "setting_rows",
+    "settings_in_force",
 ]

@@ -39,6 +39,7 @@ __all__ = [
     "SettingRow",
     "Settings",
     "setting_rows",
+    "written",
 ]
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -292,7 +293,7 @@ def setting_rows() -> tuple[SettingRow, ...]:
             name=name.upper(),
             field=name,
             is_secret=SecretStr in (field.annotation, *get_args(field.annotation)),
-            default=None if field.is_required() else _written(field.default),
+            default=None if field.is_required() else written(field.default),
             allowed=next(rule.text for rule in field.metadata if isinstance(rule, Allowed)),
             description=field.description or "",
         )
@@ -300,7 +301,8 @@ def setting_rows() -> tuple[SettingRow, ...]:
     )
 
 
-def _written(value: object) -> str:
+def written(value: object) -> str:
+    """Return a setting's value as a user would write it, or "unset"; secrets as they are."""
     match value:
         case None:
             return "unset"
@@ -309,7 +311,7 @@ def _written(value: object) -> str:
         case SecretStr():
             return value.get_secret_value()
         case ByteSize():
-            return f"{value.to('MiB'):g}MiB"
+            return str(int(value)) if value % _MIB else f"{value // _MIB}MiB"
         case tuple():
             return ",".join(value)
         case _:
