@@ -64,10 +64,10 @@ class Deployment:
         self.stream = f"cs_{name}"
         self.collections = collections
         scheme_and_host, _, options = mongo_uri.partition("/?")
-        self._settings = {
+        self.settings = {
             "MONGO_URI": f"{scheme_and_host}/{self.database}?{options}",
             "MONGO_WATCH_COLLECTIONS": ",".join(collections),
-            "MONGO_RESUMETOKENS_COLLECTION": TOKENS,
+            "MONGO_RESUME_TOKENS_COLLECTION": TOKENS,
             "NATS_SERVER_URL": nats_url,
             "NATS_STREAM_NAME": self.stream,
             **settings,
@@ -93,7 +93,7 @@ class Deployment:
     def start(self, **settings: str) -> ConnectorProcess:
         """Start a connector; `settings` are its own, by their names."""
         connector = ConnectorProcess(
-            {**self._settings, **settings},
+            {**self.settings, **settings},
             log_path=self._folder / f"{self.database}-{len(self._connectors)}.log",
         )
         self._connectors.append(connector)

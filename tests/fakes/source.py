@@ -7,7 +7,7 @@ open stream sees its collections' events and what concerns the whole database.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -135,6 +135,14 @@ class FakeSource:
             if entry.collection in collections and entry.change["operationType"] != "drop"
         ]
 
+    def collections(self) -> Collection[str]:
+        """Return the collections that exist."""
+        found: dict[str, bool] = {}
+        for entry in self._oplog:
+            if entry.collection is not None:
+                found[entry.collection] = entry.change["operationType"] != "drop"
+        return [name for name, exists in found.items() if exists]
+
     # --- the server ------------------------------------------------------------------------------
 
     def _next_tick(self) -> ClusterTime:
@@ -183,6 +191,8 @@ class FakeChangeStream:
     ) -> None:
         self.start = start
         self.collections = tuple(collections)
+        self.passes: Callable[[str], bool] = self.collections.__contains__
+        """Says whether a collection's events pass the filter."""
         self.is_closed = False
         self.batch_sizes: list[int] = []
         """What each reply was asked to hold at most."""
@@ -216,7 +226,8 @@ class FakeChangeStream:
         """Go on to the next entry that passes the filter, if there is one."""
         oplog = self._source._oplog
         while self._next_index < len(oplog):
-            if oplog[self._next_index].collection in (*self.collections, None):
+            collection = oplog[self._next_index].collection
+            if collection is None or self.passes(collection):
                 return True
             self._next_index += 1
         return False

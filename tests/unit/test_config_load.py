@@ -112,7 +112,7 @@ def test_bytes_may_have_a_unit(written: str) -> None:
         ("MONGO_WATCH_COLLECTIONS", ","),
         ("MONGO_WATCH_COLLECTIONS", "users,users"),
         ("MONGO_WATCH_COLLECTIONS", "users,a$b"),
-        ("MONGO_WATCH_COLLECTIONS", "user*"),
+        ("MONGO_WATCH_COLLECTIONS", "users,!u*"),
         ("MONGO_WATCH_COLLECTIONS", "x" * 251),
         ("MONGO_WATCH_OPERATIONS", "insert,upsert"),
         ("MONGO_WATCH_OPERATIONS", "insert,insert"),

@@ -8,6 +8,7 @@ from mnc.config.load import (
     settings_in_force,
 )
 from mnc.config.security import NatsSecurity
+from mnc.config.selection import Selection
 from mnc.config.settings import (
     AssignmentPolicy,
     LogFormat,
@@ -23,6 +24,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "NatsSecurity",
+    "Selection",
     "SettingInForce",
     "SettingRow",
     "SettingSource",

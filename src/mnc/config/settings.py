@@ -27,6 +27,7 @@ from mnc.config.names import (
     check_unique,
 )
 from mnc.config.security import NatsSecurity, login_setting
+from mnc.config.selection import Selection, check_entry
 from mnc.config.uris import mongo_database, nats_servers, split_nats_login
 from mnc.model import Operation
 
@@ -70,7 +71,7 @@ class Settings(NatsSecurity):
     """Everything that a user can set, checked.
 
     Invariants: those of NatsSecurity; `repr` and `str` show no secret; `mongo_watch_collections` is
-    not empty, has no name twice, and does not have `mongo_resume_tokens_collection` in it.
+    not empty, has no entry twice, and does not have `mongo_resume_tokens_collection` in it.
     """
 
     mongo_uri: Annotated[
@@ -82,7 +83,9 @@ class Settings(NatsSecurity):
         tuple[str, ...],
         _CommaSeparated,
         Field(min_length=1, description="The collections to watch."),
-        Allowed("names of collections, separated by commas, each once"),
+        Allowed(
+            "names, globs such as orders_* and exclusions such as !audit_*, separated by commas"
+        ),
     ]
     mongo_watch_operations: Annotated[
         tuple[Operation, ...],
@@ -208,6 +211,13 @@ class Settings(NatsSecurity):
         return mongo_database(self.mongo_uri.get_secret_value())
 
     @property
+    def selection(self) -> Selection:
+        """Which collections are watched."""
+        return Selection.of(
+            self.mongo_watch_collections, reserved=(self.mongo_resume_tokens_collection,)
+        )
+
+    @property
     def nats_servers(self) -> tuple[str, ...]:
         """The servers of `nats_server_url`, with their credentials: not for logs."""
         return nats_servers(self.nats_server_url.get_secret_value())
@@ -222,7 +232,8 @@ class Settings(NatsSecurity):
     @classmethod
     def _are_collections(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         for name in names:
-            check_collection(name, database=_database(info))
+            check_entry(name, database=_database(info))
+        Selection.of(names)
         return check_unique(names)
 
     @field_validator("mongo_watch_operations")

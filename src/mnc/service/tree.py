@@ -23,7 +23,9 @@ import trio
 from mnc import __version__
 from mnc.capture.budget import ByteBudget
 from mnc.config import Settings
+from mnc.drivers.mongo.checkpoints import MongoCheckpointStore
 from mnc.drivers.mongo.connection import MongoConnection
+from mnc.drivers.mongo.newcomers import MongoNewcomerSource
 from mnc.drivers.nats.mode import Mode
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream import JetStream
@@ -34,6 +36,7 @@ from mnc.http.server import bind, serve
 from mnc.service.ownership import Alone, InCluster, Ownership
 from mnc.service.probes import ServiceProbes
 from mnc.service.workshop import SettingsWorkshop
+from mnc.supervise.discovery import Discovery
 from mnc.supervise.policy import RestartPolicy
 from mnc.supervise.supervisor import Supervisor
 from mnc.telemetry.lanes import Lanes
@@ -85,10 +88,13 @@ async def run_service(
     )
     metrics.watch_budget(lambda: budget.statistics().used_bytes, limit_bytes=budget.limit_bytes)
     lanes = Lanes(mongo.database.name, metrics)
+    discovery = _discovery(settings, mongo)
     ownership: Ownership = (
-        Alone(settings.mongo_watch_collections)
+        Alone(settings.selection.names, discovery=discovery)
         if settings.raft_cluster_size == 1
-        else InCluster(settings, mongo=mongo, metrics=metrics, http_port=http_port)
+        else InCluster(
+            settings, mongo=mongo, metrics=metrics, http_port=http_port, discovery=discovery
+        )
     )
     supervisor = Supervisor(
         lanes=lanes,
@@ -135,6 +141,26 @@ async def run_service(
         await mongo.close()
         http.cancel_scope.cancel()
     log.info("service.stopped")
+
+
+def _discovery(settings: Settings, mongo: MongoConnection) -> Discovery | None:
+    """Return what looks for collections, if the settings leave any to be found."""
+    selection = settings.selection
+    if not selection.globs:
+        return None
+    return Discovery(
+        database=mongo.database.name,
+        names=selection.names,
+        wants=selection.wants,
+        source=MongoNewcomerSource(mongo, selection),
+        store=MongoCheckpointStore(
+            mongo,
+            collection=settings.mongo_resume_tokens_collection,
+            stream=settings.nats_stream_name,
+        ),
+        policy=RestartPolicy(),
+        rng=random.Random(),  # noqa: S311 - jitter, no secret
+    )
 
 
 async def _watch(

@@ -73,7 +73,7 @@ class VirtualCluster:
                         name=f"mnc-{number}",
                         incarnation=f"{self._rng.getrandbits(64):x}",
                         size=self.size,
-                        collections=COLLECTIONS,
+                        wanted=lambda _: COLLECTIONS,
                         assignment=self._assignment,
                         pace=Pace.of(0.5),
                     ),

@@ -1,0 +1,78 @@
+"""Collections that globs take: those that exist, and a change stream that shows new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from bson.timestamp import Timestamp
+from pymongo.errors import PyMongoError
+
+from mnc.config import Selection
+from mnc.drivers.mongo.changes import MongoChangeStream
+from mnc.drivers.mongo.connection import MongoConnection
+from mnc.drivers.mongo.failures import source_error
+from mnc.model import ClusterTime, ResumeToken
+
+__all__ = ["MongoNewcomerSource"]
+
+
+class MongoNewcomerSource:
+    """What the globs of a selection take in the database that MONGO_URI names."""
+
+    def __init__(self, connection: MongoConnection, selection: Selection) -> None:
+        self._connection = connection
+        self._selection = selection
+
+    async def current_token(self) -> ResumeToken:
+        """Return a token after everything committed so far; see `NewcomerSource.current_token`."""
+        stream = await self._open({}, known=(), not_after=None)
+        try:
+            return stream.opened_at
+        finally:
+            await stream.aclose()
+
+    async def existing(self) -> Collection[str]:
+        """Return the collections that exist; see `NewcomerSource.existing`."""
+        try:
+            names = await self._connection.run(self._list)
+        except PyMongoError as error:
+            raise source_error(error) from error
+        return [name for name in names if self._selection.wants(name)]
+
+    async def open(self, known: Collection[str], *, since: ClusterTime) -> MongoChangeStream:
+        """Open a change stream over all but `known`; see `NewcomerSource.open`."""
+        at = Timestamp(since.seconds, since.increment)
+        return await self._open({"startAtOperationTime": at}, known=known, not_after=since)
+
+    def _list(self) -> Collection[str]:
+        found = self._connection.database.list_collections(
+            filter={"type": "collection"},  # neither views nor time series have change events
+            nameOnly=True,
+            authorizedCollections=True,
+        )
+        return [each["name"] for each in found]
+
+    async def _open(
+        self, stage: dict[str, object], *, known: Collection[str], not_after: ClusterTime | None
+    ) -> MongoChangeStream:
+        pipeline: list[dict[str, object]] = [
+            {"$changeStream": stage},
+            {
+                "$match": {
+                    "$or": [
+                        {"ns.coll": {"$regex": self._selection.pattern, "$nin": list(known)}},
+                        # It ends the stream, which must be noticed.
+                        {"operationType": "invalidate"},
+                    ]
+                }
+            },
+            # So that an event can't be too large, and a busy collection costs little.
+            {"$project": {"ns": 1, "operationType": 1}},
+        ]
+        stream = MongoChangeStream(self._connection)
+        try:
+            await stream.open(pipeline, not_after=not_after)
+        except BaseException:
+            await stream.aclose()
+            raise
+        return stream
