@@ -57,15 +57,7 @@ class MongoNewcomerSource:
     ) -> MongoChangeStream:
         pipeline: list[dict[str, object]] = [
             {"$changeStream": stage},
-            {
-                "$match": {
-                    "$or": [
-                        {"ns.coll": {"$regex": self._selection.pattern, "$nin": list(known)}},
-                        # It ends the stream, which must be noticed.
-                        {"operationType": "invalidate"},
-                    ]
-                }
-            },
+            {"$match": {"$expr": _filter(self._selection.pattern, known)}},
             # So that an event can't be too large, and a busy collection costs little.
             {"$project": {"ns": 1, "operationType": 1}},
         ]
@@ -76,3 +68,24 @@ class MongoNewcomerSource:
             await stream.aclose()
             raise
         return stream
+
+
+def _filter(pattern: str, known: Collection[str]) -> dict[str, object]:
+    """Return an expression that lets pass what `pattern` matches and isn't known.
+
+    An expression, because MongoDB looks names up in a constant list by their hash there, and only
+    evaluates the pattern for what is left: 4 microseconds for each entry of the oplog, whether a
+    name is known or a thousand are, where a query's `$nin` and `$regex` took 15 and more.
+    """
+    return {
+        "$and": [
+            {"$not": [{"$in": ["$ns.coll", {"$literal": list(known)}]}]},
+            {
+                "$or": [
+                    # It ends the stream, which must be noticed.
+                    {"$eq": ["$operationType", "invalidate"]},
+                    {"$regexMatch": {"input": "$ns.coll", "regex": pattern}},
+                ]
+            },
+        ]
+    }
