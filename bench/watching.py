@@ -24,6 +24,7 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
+from mnc.capture.options import CaptureOptions
 from mnc.capture.ports import ChangeStream, StartAt
 from mnc.config import Selection
 from mnc.drivers.mongo.changes import MongoChangeSource
@@ -48,7 +49,7 @@ async def _nobody(_: MongoConnection, __: Sequence[str], ___: ClusterTime) -> li
 async def _shared(
     connection: MongoConnection, names: Sequence[str], since: ClusterTime
 ) -> list[ChangeStream]:
-    source = MongoChangeSource(connection, full_document="updateLookup")
+    source = MongoChangeSource(connection, options=CaptureOptions())
     return [await source.open(names, start=StartAt(since))]
 
 

@@ -13,7 +13,7 @@ from bson import Binary, Decimal128, Int64, ObjectId
 from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
-from pymongo.errors import ConnectionFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from tests.waiting import wait_until
 
 __all__ = ["MakeId", "Writer", "plain_id"]
@@ -27,6 +27,8 @@ _PAUSE_S = 0.003
 _TRANSACTION_SHARE = 0.07
 _MOST_EVENTS = 5
 """What one write causes at most."""
+
+_DROP_PENDING = 215
 
 _LARGE_SHARE = 0.01
 _LARGE_CHARACTERS = 20_000
@@ -157,7 +159,12 @@ class Writer:
 
 
 def _is_outage(error: PyMongoError) -> bool:
-    """Say whether MongoDB was down; by its labels too, which it gives to interrupted writes."""
+    """Say whether MongoDB was down; by its labels too, which it gives to interrupted writes.
+
+    While a database is being dropped, nothing can be written to it either.
+    """
+    if isinstance(error, OperationFailure) and error.code == _DROP_PENDING:
+        return True
     labels = ("TransientTransactionError", "UnknownTransactionCommitResult", "RetryableWriteError")
     return isinstance(error, ConnectionFailure) or any(map(error.has_error_label, labels))
 

@@ -18,6 +18,7 @@ __all__ = [
     "DuplicateInBatchError",
     "EventTooLargeError",
     "FenceLostError",
+    "ImageMissingError",
     "InstanceError",
     "MncError",
     "NotOwnerError",
@@ -122,6 +123,13 @@ class EventTooLargeError(SourceError):
 
     recovery = Recovery.WAIT
     kind = "event_too_large"
+
+
+class ImageMissingError(SourceError):
+    """A change event has no pre- or post-image, and the settings require one."""
+
+    recovery = Recovery.WAIT
+    kind = "image_missing"
 
 
 class PositionLostError(SourceError):

@@ -11,13 +11,17 @@ from typing import Final, Literal, NewType
 from mnc.errors import MncError
 
 __all__ = [
+    "DOCUMENT_OPERATIONS",
     "EVENT_OVERHEAD_BYTES",
+    "EXPANDED_OPERATIONS",
     "SINGLE_INSTANCE",
     "TOKEN_LIMIT",
+    "BeforeChange",
     "Checkpoint",
     "ClusterTime",
     "EncodedEvent",
     "Epoch",
+    "FullDocument",
     "Namespace",
     "Operation",
     "Position",
@@ -34,8 +38,46 @@ Epoch = NewType("Epoch", int)
 SINGLE_INSTANCE: Final = Epoch(0)
 """The epoch of an instance that owns every collection for ever, without a cluster."""
 
-Operation = Literal["insert", "update", "replace", "delete"]
-"""The operations of a change event that are published; the names are MongoDB's."""
+Operation = Literal[
+    "insert",
+    "update",
+    "replace",
+    "delete",
+    "drop",
+    "rename",
+    "dropDatabase",
+    "invalidate",
+    "create",
+    "createIndexes",
+    "dropIndexes",
+    "modify",
+    "shardCollection",
+    "refineCollectionShardKey",
+    "reshardCollection",
+]
+"""The operations of a change event that can be published; the names are MongoDB's."""
+
+DOCUMENT_OPERATIONS: Final = frozenset[Operation]({"insert", "update", "replace", "delete"})
+"""The operations on a document, whose events have its key."""
+
+EXPANDED_OPERATIONS: Final = frozenset[Operation](
+    {
+        "create",
+        "createIndexes",
+        "dropIndexes",
+        "modify",
+        "shardCollection",
+        "refineCollectionShardKey",
+        "reshardCollection",
+    }
+)
+"""The operations that a change stream has with `showExpandedEvents` alone."""
+
+FullDocument = Literal["off", "updateLookup", "whenAvailable", "required"]
+"""Where the document of an update comes from; MongoDB's names, but for "off"."""
+
+BeforeChange = Literal["off", "whenAvailable", "required"]
+"""Whether an event holds the document as it was before; the names are MongoDB's."""
 
 _SECONDS = slice(2, 10)
 _INCREMENT = slice(10, 18)

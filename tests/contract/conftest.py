@@ -25,6 +25,7 @@ from tests.contract.transports import (
 )
 from tests.servers import DENYING, OLD_SERVERS, OldNats, login
 
+from mnc.capture.options import CaptureOptions
 from mnc.drivers.mongo.changes import MongoChangeSource
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.nats.session import NatsSession
@@ -202,7 +203,7 @@ async def mongo(
     mongo_connection: MongoConnection, mongo_client: MongoClient[dict[str, Any]], database: str
 ) -> MongoHarness:
     """Give the driver that reads change streams."""
-    source = MongoChangeSource(mongo_connection, full_document="updateLookup")
+    source = MongoChangeSource(mongo_connection, options=CaptureOptions())
     return MongoHarness(source, client=mongo_client, database=database)
 
 

@@ -53,6 +53,10 @@ class SourceHarness(Protocol):
         """Commit an insert into each of `collections`, in one transaction."""
         ...
 
+    async def rename(self, collection: str, target: str) -> None:
+        """Rename a collection."""
+        ...
+
     async def drop_database(self) -> None:
         """Drop the database."""
         ...
@@ -71,6 +75,10 @@ class FakeSourceHarness:
     async def transact(self, *collections: str) -> None:
         """Commit an insert into each of `collections`, in one transaction."""
         self.source.transact(*collections)
+
+    async def rename(self, collection: str, target: str) -> None:
+        """Rename a collection."""
+        self.source.rename(collection, target)
 
     async def drop_database(self) -> None:
         """Drop the database."""
@@ -102,6 +110,10 @@ class MongoHarness:
                     self.database[name].insert_one({}, session=session)
 
         await trio.to_thread.run_sync(transact)
+
+    async def rename(self, collection: str, target: str) -> None:
+        """Rename a collection."""
+        await trio.to_thread.run_sync(self.database[collection].rename, target)
 
     async def drop_database(self) -> None:
         """Drop the database."""

@@ -64,7 +64,7 @@ async def test_events_are_what_the_encoder_takes(changes: SourceHarness) -> None
     start = await changes.source.current_token()
     await changes.insert("users", "a.b")
     (change,) = await read_after(changes.source, ["users"], start, count=1)
-    encoded = Encoder(stream="cs").encode(change)
+    encoded = Encoder(stream="cs").encode(change, "users")
     assert encoded.operation == "insert"
     assert encoded.subject.startswith("cs.users.insert.")
     assert encoded.token == token_of(change)
@@ -89,6 +89,21 @@ async def test_other_collections_are_filtered_out(changes: SourceHarness) -> Non
     await changes.insert("users", 3)
     found = await read_after(changes.source, ["movies"], start, count=1)
     assert [change["documentKey"] for change in found] == [{"_id": 2}]
+
+
+@pytest.mark.parametrize("watched", ["users", "people"])
+async def test_a_rename_is_seen_from_both_its_names(changes: SourceHarness, watched: str) -> None:
+    """A stream over the old name or the new one has the event, and goes on with its own writes."""
+    start = await changes.source.current_token()
+    await changes.insert("users", 1)
+    await changes.rename("users", "people")
+    await changes.insert(watched, 2)
+    count = 3 if watched == "users" else 2
+    found = await read_after(changes.source, [watched], start, count=count)
+    assert [change["operationType"] for change in found[-2:]] == ["rename", "insert"]
+    assert found[-1]["documentKey"] == {"_id": 2}
+    tokens = [token_of(change) for change in found]
+    assert tokens == sorted(tokens)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 100])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 
+from mnc.capture.completeness import Lack
 from mnc.errors import CheckpointError, SinkError
 from mnc.model import Checkpoint, EncodedEvent
 from mnc.publish.ports import Batch
@@ -18,6 +19,7 @@ class RecordingObserver:
     def __init__(self) -> None:
         self.openings: list[Collection[str]] = []
         self.captures: Counter[str] = Counter()
+        self.lacks: Counter[tuple[str, Lack]] = Counter()
         self.waits_s = defaultdict[str, float](float)
         self.batches: list[Batch] = []
         self.recoveries: list[EncodedEvent] = []
@@ -33,6 +35,10 @@ class RecordingObserver:
     def captured(self, collection: str, events: int, /) -> None:
         """Add up the events."""
         self.captures[collection] += events
+
+    def lacked(self, collection: str, lack: Lack, events: int, /) -> None:
+        """Add up the events that lack something."""
+        self.lacks[collection, lack] += events
 
     def waited(self, collection: str, seconds: float, /) -> None:
         """Add up the seconds."""

@@ -35,8 +35,15 @@ class _Entry:
     token: ResumeToken
     collection: str | None
     """None for what concerns the whole database."""
+    target: str | None = None
+    """What a rename has renamed it to."""
     change: ChangeDocument
     size_bytes: int = _EVENT_BYTES
+
+    def passes(self, wants: Callable[[str], bool]) -> bool:
+        """Whether a stream over the collections that `wants` says yes to shows it."""
+        concerned = (self.collection, self.target)
+        return self.collection is None or any(name and wants(name) for name in concerned)
 
     @property
     def is_invalidate(self) -> bool:
@@ -107,6 +114,19 @@ class FakeSource:
             [(name, "insert", number, 0) for number, name in enumerate(collections)]
         )
 
+    def rename(self, collection: str, target: str) -> ResumeToken:
+        """Rename a collection; return its event's token."""
+        self.now = self._next_tick()
+        token = event_token(self.now)
+        change = {
+            "operationType": "rename",
+            "ns": {"db": DATABASE, "coll": collection},
+            "to": {"db": DATABASE, "coll": target},
+        }
+        self._append(token, collection, change, target=target)
+        self._wake()
+        return token
+
     def tick(self, *, seconds: int = 0) -> None:
         """Let others write to other databases, or let time pass."""
         self.now = ClusterTime(self.now.seconds + seconds, 1) if seconds else self._next_tick()
@@ -132,7 +152,8 @@ class FakeSource:
         return [
             entry.token
             for entry in self._oplog
-            if entry.collection in collections and entry.change["operationType"] != "drop"
+            if entry.collection in collections
+            and entry.change["operationType"] not in {"drop", "rename"}
         ]
 
     def collections(self) -> Collection[str]:
@@ -171,11 +192,18 @@ class FakeSource:
         change: Mapping[str, object],
         *,
         size_bytes: int = _EVENT_BYTES,
+        target: str | None = None,
     ) -> None:
         wall_time = datetime.fromtimestamp(self.now.seconds, UTC).replace(tzinfo=None)  # as bson
         change = {"_id": {"_data": token.data}, "wallTime": wall_time, **change}
         self._oplog.append(
-            _Entry(token=token, collection=collection, change=change, size_bytes=size_bytes)
+            _Entry(
+                token=token,
+                collection=collection,
+                target=target,
+                change=change,
+                size_bytes=size_bytes,
+            )
         )
 
     def _wake(self) -> None:
@@ -226,8 +254,7 @@ class FakeChangeStream:
         """Go on to the next entry that passes the filter, if there is one."""
         oplog = self._source._oplog
         while self._next_index < len(oplog):
-            collection = oplog[self._next_index].collection
-            if collection is None or self.passes(collection):
+            if oplog[self._next_index].passes(self.passes):
                 return True
             self._next_index += 1
         return False

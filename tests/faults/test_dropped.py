@@ -34,6 +34,41 @@ def drop_database(deployment: Deployment) -> None:
     deployment.client.drop_database(deployment.database)
 
 
+def rename_away(deployment: Deployment) -> None:
+    """Give one of the collections another name, so that the next write creates it anew."""
+    deployment.db[deployment.collections[0]].rename("elsewhere", dropTarget=True)
+
+
+def rename_onto(deployment: Deployment) -> None:
+    """Have another collection take the place of one of them."""
+    deployment.db["spare"].insert_one({"_id": "spare"})
+    deployment.db["spare"].rename(deployment.collections[0], dropTarget=True)
+
+
+def swap(deployment: Deployment) -> None:
+    """Have one of the collections take the place of another."""
+    source, target = deployment.collections
+    deployment.db[source].rename(target, dropTarget=True)
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(50, marks=pytest.mark.soak)])
+def test_no_write_is_lost_around_drops_and_renames(deploy: Deploy, rounds: int) -> None:
+    """While others write on, whatever happens to a collection costs none of their changes."""
+    deployment = deploy()
+    deployment.start_ready()
+    harms = [rename_away, rename_onto, swap, drop_collections, drop_database]
+    with deployment.writer(seed=1, pause_s=0.001) as writer:
+        for harm in harms * rounds:
+            writer.wait_for_events(20)
+            for name in deployment.collections:  # a rename needs one that is there
+                deployment.db[name].insert_one({"by": "the test"})
+            harm(deployment)
+        writer.wait_for_events(20)
+    written = 2 * len(harms) * rounds
+    possible = writer.possible_events
+    deployment.finish(range(possible.start + written, possible.stop + written))
+
+
 @pytest.mark.parametrize("drop", [drop_collection, drop_collections, drop_database])
 def test_drop_and_new_creation_under_a_running_connector_lose_nothing(
     deploy: Deploy, drop: Callable[[Deployment], None]

@@ -201,7 +201,7 @@ def test_replicated_streams_of_old_servers_stay_exact(
                 connector = deployment.start()
             cluster.come_back(leader)
             connector.wait_ready(timeout_s=40)
-            cluster.wait_replicated(deployment.stream)
+            cluster.replace_lost(deployment.stream)
     deployment.finish(writer.events)
 
 

@@ -13,6 +13,7 @@ from tests.credentials import Authority, Certificates
 from tests.guarded import DATABASE, SECRET, GuardedMongod, guarded_mongod
 from tests.integration.checking import run_check
 
+from mnc.capture.options import CaptureOptions
 from mnc.config import load_settings
 from mnc.drivers.mongo.changes import MongoChangeSource
 from mnc.drivers.mongo.checkpoints import MongoCheckpointStore
@@ -157,7 +158,7 @@ async def test_who_logs_in_can_read_changes_and_keep_tokens(secured: Secured, lo
     """With what the server demands, changes are read, and a token is kept and found again."""
     with trio.fail_after(_TIMEOUT_S):
         connection = connection_of(login(secured))
-        source = MongoChangeSource(connection, full_document="updateLookup")
+        source = MongoChangeSource(connection, options=CaptureOptions())
         token = await source.current_token()
         store = MongoCheckpointStore(connection, collection="tokens", stream=login.__name__)
         first = Checkpoint(position=Position(token=token, epoch=Epoch(0)), stream_seq=StreamSeq(0))

@@ -85,7 +85,10 @@ def test_other_collections_and_operations_stay_out(deploy: Deploy) -> None:
 
 
 def test_a_transaction_arrives_in_its_order(deploy: Deploy) -> None:
-    """The writes of a transaction share a cluster time, and still keep their order."""
+    """The writes of a transaction share a cluster time, and still keep their order.
+
+    All of them name the session and the transaction's number.
+    """
     deployment = deploy()
     deployment.start_ready()
     with deployment.client.start_session() as session, session.start_transaction():
@@ -96,6 +99,10 @@ def test_a_transaction_arrives_in_its_order(deploy: Deploy) -> None:
     for name in deployment.collections:
         subjects = [subject for subject, _ in stored(deployment) if subject.startswith(name)]
         assert subjects == [f"{name}.insert.{n}" for n in range(30)]
+    assert (
+        len({json.dumps([change["lsid"], change["txnNumber"]]) for _, change in stored(deployment)})
+        == 1
+    )
 
 
 def test_stream_is_created_with_what_batches_need(deploy: Deploy) -> None:
@@ -184,6 +191,26 @@ def test_servers_that_come_up_later_are_waited_for(
     connector.wait_ready(timeout_s=40)
     deployment.db["users"].insert_one({"_id": ObjectId()})
     deployment.finish(1)
+
+
+def test_a_look_up_that_finds_nothing_is_published_and_counted(deploy: Deploy) -> None:
+    """An update of a document that is gone has its key, and a metric says that it has no more."""
+    deployment = deploy()
+    connector = deployment.start()
+    connector.wait_ready()
+    users = deployment.db["users"]
+    with deployment.client.start_session() as session, session.start_transaction():
+        users.insert_one({"_id": 1}, session=session)
+        users.update_one({"_id": 1}, {"$set": {"n": 1}}, session=session)
+        users.delete_one({"_id": 1}, session=session)
+    wait_until(lambda: len(stored(deployment)) == 3, timeout_s=20, what="all events")
+    subject, update = stored(deployment)[1]
+    assert subject == "users.update.1"
+    assert (update["documentKey"], update["fullDocument"]) == ({"_id": 1}, None)
+    labels = f'collection="users",database="{deployment.database}"'
+    counted = f'mnc_events_incomplete_total{{{labels},field="fullDocument",reason="missing"}} 1.0'
+    assert counted in connector.get("/metrics").text
+    deployment.finish(3)
 
 
 def test_a_burst_ends_up_exact(deploy: Deploy) -> None:

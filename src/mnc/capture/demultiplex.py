@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from mnc.capture.completeness import Lack, lacks
 from mnc.capture.ports import ChangeDocument
 from mnc.errors import MncError
 from mnc.model import EncodedEvent, ResumeToken
@@ -33,8 +35,8 @@ REPLY_TARGET_BYTES = 512 * 1024
 class Encode(Protocol):
     """How a change event becomes a message; `mnc.encode` provides it."""
 
-    def encode(self, change: ChangeDocument, /) -> EncodedEvent:
-        """Encode one change event. Raises MncError when it can't be."""
+    def encode(self, change: ChangeDocument, collection: str, /) -> EncodedEvent:
+        """Encode a change event for `collection`. Raises MncError when it can't be."""
         ...
 
     def token_of(self, change: ChangeDocument, /) -> ResumeToken:
@@ -47,6 +49,8 @@ class Lot:
     """What a reply holds for one collection."""
 
     events: list[EncodedEvent] = field(default_factory=list)
+    lacks: Counter[Lack] = field(default_factory=Counter)
+    """How many of `events` lack what."""
     error: MncError | None = None
     """Why the event that follows `events` can't be encoded; nothing after it is taken."""
 
@@ -60,28 +64,42 @@ def demultiplex(
 ) -> Mapping[str, Lot]:
     """Encode what is wanted: collections in `frontiers`, after their frontier, of `operations`.
 
-    The events of a collection keep their order.
+    The events of a collection keep their order. One that concerns several is encoded for each.
     """
     lots: dict[str, Lot] = {}
     for change in changes:
         if change["operationType"] not in operations:
             continue
-        namespace = change["ns"]
-        assert isinstance(namespace, Mapping)  # noqa: S101 - MongoDB's own format
-        collection = namespace["coll"]
-        frontier = frontiers.get(collection)
-        if frontier is None or encode.token_of(change) <= frontier:
-            continue
-        lot = lots.get(collection)
-        if lot is None:
-            lot = lots[collection] = Lot()
-        if lot.error is not None:
-            continue
-        try:
-            lot.events.append(encode.encode(change))
-        except MncError as error:
-            lot.error = error
+        for collection in _concerned(change, frontiers):
+            frontier = frontiers.get(collection)
+            if frontier is None or encode.token_of(change) <= frontier:
+                continue
+            lot = lots.get(collection)
+            if lot is None:
+                lot = lots[collection] = Lot()
+            if lot.error is not None:
+                continue
+            try:
+                lot.events.append(encode.encode(change, collection))
+            except MncError as error:
+                lot.error = error
+            else:
+                lot.lacks.update(lacks(change))
     return lots
+
+
+def _concerned(change: ChangeDocument, collections: Collection[str]) -> Collection[str]:
+    """Return the collections that a change concerns, of a database with `collections` and others.
+
+    A rename concerns two; what happens to the database concerns all.
+    """
+    match change:
+        case {"operationType": "rename", "ns": {"coll": str(name)}, "to": {"coll": str(target)}}:
+            return (name, target)
+        case {"ns": {"coll": str(name)}}:
+            return (name,)
+        case _:
+            return collections
 
 
 def next_batch_size(current: int, *, events: int, size_bytes: int) -> int:

@@ -23,6 +23,7 @@ from typing import Protocol
 
 import trio
 
+from mnc.capture.completeness import Lack
 from mnc.capture.demultiplex import FIRST_BATCH_SIZE, Encode, Lot, demultiplex, next_batch_size
 from mnc.capture.ports import ChangeSource, ChangeStream, Open, Reply, StartAfter, StartAt
 from mnc.capture.route import Route
@@ -57,6 +58,10 @@ class CaptureObserver(Protocol):
 
     def captured(self, collection: str, events: int, /) -> None:
         """Hear that `events` new events of `collection` were read."""
+        ...
+
+    def lacked(self, collection: str, lack: Lack, events: int, /) -> None:
+        """Hear that `events` of those lack a document."""
         ...
 
     def waited(self, collection: str, seconds: float, /) -> None:
@@ -240,6 +245,8 @@ class Reader:
                 if not routes[collection].is_open:  # it has ended meanwhile
                     continue
                 self._observer.captured(collection, len(lot.events))
+                for lack, events in lot.lacks.items():
+                    self._observer.lacked(collection, lack, events)
                 if not await self._deliver_lot(lot, routes[collection]):
                     del routes[collection]
         for route in routes.values():

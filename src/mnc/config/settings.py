@@ -29,7 +29,7 @@ from mnc.config.names import (
 from mnc.config.security import NatsSecurity, login_setting
 from mnc.config.selection import Selection, check_entry
 from mnc.config.uris import mongo_database, nats_servers, split_nats_login
-from mnc.model import Operation
+from mnc.model import BeforeChange, FullDocument, Operation
 
 __all__ = [
     "AssignmentPolicy",
@@ -91,8 +91,18 @@ class Settings(NatsSecurity):
         tuple[Operation, ...],
         _CommaSeparated,
         Field(min_length=1, description="The operations to publish."),
-        Allowed("one or more of insert, update, replace, delete, separated by commas, each once"),
+        Allowed(f"one or more of {', '.join(get_args(Operation))}, separated by commas, each once"),
     ] = ("insert", "update", "replace", "delete")
+    mongo_full_document: Annotated[
+        FullDocument,
+        Field(description="Where the document in an update's event comes from."),
+        Allowed("off, updateLookup, whenAvailable or required"),
+    ] = "updateLookup"
+    mongo_full_document_before_change: Annotated[
+        BeforeChange,
+        Field(description="Whether an event has the document as it was before the change."),
+        Allowed("off, whenAvailable or required"),
+    ] = "off"
     mongo_resume_tokens_collection: Annotated[
         str,
         Field(description="The collection, in the same database, that keeps the resume tokens."),

@@ -54,15 +54,15 @@ class DeadLetteringEncoder:
 
     encoder: Encoder
 
-    def encode(self, change: Mapping[str, object], /) -> EncodedEvent:
-        """Encode a change event, or what can be said of it.
+    def encode(self, change: Mapping[str, object], collection: str, /) -> EncodedEvent:
+        """Encode a change event for `collection`, or what can be said of it.
 
         Raises EventUnencodableError when it isn't one at all.
         """
         try:
-            return self.encoder.encode(change)
+            return self.encoder.encode(change, collection)
         except EventUnencodableError as error:
-            return dead_letter(self.encoder.remains(change), error)
+            return dead_letter(self.encoder.remains(change, collection), error)
 
     def token_of(self, change: Mapping[str, object], /) -> ResumeToken:
         """Return the resume token of any change event. Raises EventUnencodableError."""

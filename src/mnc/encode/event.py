@@ -15,7 +15,7 @@ from mnc.encode.scalar import millis
 from mnc.encode.subject import encode_name, event_subject
 from mnc.encode.summary import DATA_ERRORS, SUMMARY_FROM_BYTES, summarize
 from mnc.errors import Recovery, SinkError
-from mnc.model import TOKEN_LIMIT, EncodedEvent, Operation, ResumeToken
+from mnc.model import DOCUMENT_OPERATIONS, TOKEN_LIMIT, EncodedEvent, Operation, ResumeToken
 
 __all__ = ["Encoder", "EventUnencodableError"]
 
@@ -43,14 +43,15 @@ class Encoder:
     stream: str
     """The stream's name, which begins every subject."""
 
-    def encode(self, change: Mapping[str, object], /) -> EncodedEvent:
-        """Encode an insert, update, replace or delete, as `bson` decoded it.
+    def encode(self, change: Mapping[str, object], collection: str, /) -> EncodedEvent:
+        """Encode a change event, as `bson` decoded it, for `collection`, which it concerns.
 
         The document id is that of `documentKey`, which a delete and an update without a looked-up
-        document have too. Raises EventUnencodableError.
+        document have too; what happens to a whole collection or database has none. Raises
+        EventUnencodableError.
         """
-        operation, token, collection = self._identity(change)
-        document_id = _document(change, "documentKey").get("_id")
+        operation, token = self._identity(change)
+        key = _document(change, "documentKey") if operation in DOCUMENT_OPERATIONS else {}
         try:
             # First: it holds all that the subject is made of, and refuses text that isn't Unicode.
             payload = to_extended_json(change)
@@ -58,7 +59,7 @@ class Encoder:
                 stream=self.stream,
                 collection=collection,
                 operation=operation,
-                document_id=document_id,
+                document_id=key.get("_id"),
             )
             committed_at_s = _committed_at_s(change)
         except DATA_ERRORS as error:
@@ -67,20 +68,19 @@ class Encoder:
             token=token,
             operation=operation,
             subject=subject,
-            message_id=_message_id(change),
+            message_id=_message_id(change, collection),
             payload=payload,
             committed_at_s=committed_at_s,
             summary=summarize(change, token) if len(payload) >= SUMMARY_FROM_BYTES else b"",
         )
 
-    def remains(self, change: Mapping[str, object], /) -> EncodedEvent:
+    def remains(self, change: Mapping[str, object], collection: str, /) -> EncodedEvent:
         """Encode what can be of a change event that `encode` refuses: its summary.
 
         The subject ends with `k:null` when the document id can't be encoded, or isn't known.
-        Raises EventUnencodableError when it is no insert, update, replace or delete of a
-        collection.
+        Raises EventUnencodableError when it is no change event.
         """
-        operation, token, collection = self._identity(change)
+        operation, token = self._identity(change)
         key = change.get("documentKey")
         try:
             subject = event_subject(
@@ -95,20 +95,16 @@ class Encoder:
             token=token,
             operation=operation,
             subject=subject,
-            message_id=_message_id(change),
+            message_id=_message_id(change, collection),
             payload=summarize(change, token),
             committed_at_s=float(token.cluster_time.seconds),
         )
 
-    def _identity(self, change: Mapping[str, object]) -> tuple[Operation, ResumeToken, str]:
-        """Return the operation, the token and the collection."""
+    def _identity(self, change: Mapping[str, object]) -> tuple[Operation, ResumeToken]:
         operation = _OPERATIONS.get(change.get("operationType"))
         if operation is None:
-            raise _unencodable(change, "only insert, update, replace and delete are published")
-        collection = _document(change, "ns").get("coll")
-        if not isinstance(collection, str):
-            raise _unencodable(change, "`ns.coll` is missing")
-        return operation, self.token_of(change), collection
+            raise _unencodable(change, "no such operation is published")
+        return operation, self.token_of(change)
 
     @staticmethod
     def token_of(change: Mapping[str, object], /) -> ResumeToken:
@@ -130,16 +126,21 @@ def _committed_at_s(change: Mapping[str, object]) -> float:
     raise _unencodable(change, "`clusterTime` is missing")
 
 
-def _message_id(change: Mapping[str, object]) -> str:
+def _message_id(change: Mapping[str, object], collection: str) -> str:
     """Return the resume token, or its digest when it is cut elsewhere.
 
     The stream keeps each message id in memory for as long as its duplicate window, and a header
-    that is too large ends the connection.
+    that is too large ends the connection. An event that concerns several collections is a message
+    for each, so those that it doesn't name as its own have their name behind the token.
     """
     data = str(_document(change, "_id")["_data"])
-    if len(data) <= TOKEN_LIMIT:
-        return data
-    return f"sha256:{hashlib.sha256(data.encode()).hexdigest()}"
+    if len(data) > TOKEN_LIMIT:
+        data = f"sha256:{hashlib.sha256(data.encode()).hexdigest()}"
+    match change:
+        case {"ns": {"coll": str(name)}} if name == collection:
+            return data
+        case _:
+            return f"{data}:{encode_name(collection)}"
 
 
 def _reason(error: Exception) -> str:

@@ -16,7 +16,7 @@ DATA_ERRORS: Final = (TypeError, ValueError, ArithmeticError, LookupError, Recur
 SUMMARY_FROM_BYTES: Final = 4096
 """The size of payload from which on an event has a summary; a limit below it makes events wait."""
 
-_FIELDS: Final = ("operationType", "clusterTime", "wallTime", "ns", "documentKey")
+_FIELDS: Final = ("operationType", "clusterTime", "wallTime", "ns", "to", "documentKey")
 
 _FIELD_LIMIT_BYTES: Final = 1024
 """A document's key may be megabytes; a larger one is left out."""

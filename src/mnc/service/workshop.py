@@ -10,6 +10,7 @@ import trio
 
 from mnc.capture.budget import ByteBudget
 from mnc.capture.demultiplex import Encode
+from mnc.capture.options import CaptureOptions
 from mnc.capture.reader import CaptureObserver, Detach, Merge, Reader
 from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper
@@ -25,15 +26,12 @@ from mnc.encode.event import Encoder
 from mnc.encode.subject import marker_subject
 from mnc.errors import MncError
 from mnc.lane import Lane, acquire
-from mnc.model import Epoch
+from mnc.model import EXPANDED_OPERATIONS, Epoch
 from mnc.publish.publisher import Publisher
 from mnc.publish.remedy import ClaimChecks, DeadLetters, Remedies, Remedy, Stop
 from mnc.telemetry.lane import LaneTelemetry
 
 __all__ = ["SettingsWorkshop"]
-
-_FULL_DOCUMENT = "updateLookup"
-"""Updates carry the document as it is when MongoDB looks it up, as earlier connectors had it."""
 
 
 class SettingsWorkshop:
@@ -52,7 +50,7 @@ class SettingsWorkshop:
         self._stream = stream
         self._remedies = _remedies(settings, session)
         self._budget = budget
-        self._source = MongoChangeSource(mongo, full_document=_FULL_DOCUMENT)
+        self._source = MongoChangeSource(mongo, options=_capture_options(settings))
         self._store = MongoCheckpointStore(
             mongo,
             collection=settings.mongo_resume_tokens_collection,
@@ -122,6 +120,15 @@ class SettingsWorkshop:
             merge=merge,
             detach=detach,
         )
+
+
+def _capture_options(settings: Settings) -> CaptureOptions:
+    """Return what the settings say of change streams."""
+    return CaptureOptions(
+        full_document=settings.mongo_full_document,
+        before_change=settings.mongo_full_document_before_change,
+        expanded_events=not EXPANDED_OPERATIONS.isdisjoint(settings.mongo_watch_operations),
+    )
 
 
 def _remedies(settings: Settings, session: NatsSession) -> Remedies:

@@ -12,7 +12,7 @@ taken. Of several instances that discover at the same time, each does no more th
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
@@ -172,7 +172,8 @@ class Discovery:
         saved_at = trio.current_time()
         while True:
             reply = await stream.next_reply(batch_size=_BATCH_SIZE)
-            found = self._wanted(map(_collection, reply.events))
+            names = (name for change in reply.events for name in _collections(change))
+            found = self._wanted(names) - self._known
             await self._add(found, after=after)
             after = reply.token
             has_ended = bool(found) or reply.invalidated
@@ -202,10 +203,9 @@ def _checkpoint(token: ResumeToken) -> Checkpoint:
     return Checkpoint(position=Position(token=token), stream_seq=_NO_MARKER)
 
 
-def _collection(change: ChangeDocument) -> str:
-    """Return the name of an event's collection, which is empty for one of the whole database."""
-    match change.get("ns"):
-        case {"coll": str(name)}:
-            return name
-        case _:
-            return ""
+def _collections(change: ChangeDocument) -> Iterator[str]:
+    """Yield the names of the collections that an event concerns: two for a rename."""
+    for field in ("ns", "to"):
+        match change.get(field):
+            case {"coll": str(name)}:
+                yield name

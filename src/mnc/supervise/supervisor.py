@@ -21,6 +21,7 @@ from typing import Protocol, assert_never
 
 import trio
 
+from mnc.capture.completeness import Lack
 from mnc.capture.reader import CaptureObserver, Detach, Merge, Reader
 from mnc.capture.route import Route
 from mnc.errors import MncError, Recovery, SinkError, SourceError
@@ -335,6 +336,10 @@ class Supervisor:
     def captured(self, collection: str, events: int, /) -> None:
         """Count captured events."""
         self._charges[collection].telemetry.captured(events)
+
+    def lacked(self, collection: str, lack: Lack, events: int, /) -> None:
+        """Count captured events that lack a document."""
+        self._charges[collection].telemetry.lacked(lack.field, lack.reason, events)
 
     def waited(self, collection: str, seconds: float, /) -> None:
         """Add up how long a collection's lane was waited for."""

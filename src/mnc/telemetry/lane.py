@@ -179,6 +179,10 @@ class LaneTelemetry:
         self._captured.inc(events)
         self._counts["captured"] += events
 
+    def lacked(self, field: str, reason: str, events: int) -> None:
+        """Count captured events that lack `field`, a document that they were meant to hold."""
+        self._metrics.incomplete.labels(*self._labels, field, reason).inc(events)
+
     def waited(self, seconds: float) -> None:
         """Add up how long captured events waited for room."""
         self._capture_waits.inc(seconds)

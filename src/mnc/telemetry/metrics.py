@@ -43,6 +43,12 @@ class Metrics:
         self.captured = Counter(
             "mnc_events_captured", "Change events read from MongoDB.", _LANE, registry=registry
         )
+        self.incomplete = Counter(
+            "mnc_events_incomplete",
+            "Change events that lack a document, by its field and the reason.",
+            (*_LANE, "field", "reason"),
+            registry=registry,
+        )
         self.published = Counter(
             "mnc_events_published",
             "Change events that the stream has stored, by operation.",

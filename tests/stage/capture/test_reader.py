@@ -242,10 +242,10 @@ async def test_an_event_that_cannot_be_encoded_ends_its_route_alone() -> None:
     tokens = [reading.source.write(name) for name in ("users", "movies") * 3]
 
     class _Encode(Encoder):
-        def encode(self, change: Mapping[str, object], /) -> EncodedEvent:
+        def encode(self, change: Mapping[str, object], collection: str, /) -> EncodedEvent:
             if self.token_of(change) == tokens[2]:
                 raise EventUnencodableError("insert", "the test says so")
-            return super().encode(change)
+            return super().encode(change, collection)
 
     reader = reading.reader(users, movies, encode=_Encode(stream="cs"))
     async with trio.open_nursery() as nursery:

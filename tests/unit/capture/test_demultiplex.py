@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.values import event, token
 
+from mnc.capture.completeness import Lack
 from mnc.capture.demultiplex import (
     FIRST_BATCH_SIZE,
     MAX_BATCH_SIZE,
@@ -18,7 +19,7 @@ from mnc.capture.demultiplex import (
 from mnc.encode.event import EventUnencodableError
 from mnc.model import EncodedEvent, ResumeToken
 
-_OPERATIONS = frozenset({"insert", "update"})
+_OPERATIONS = frozenset({"insert", "update", "rename", "dropDatabase", "invalidate"})
 
 
 class _Encode:
@@ -27,7 +28,7 @@ class _Encode:
     def __init__(self, *unencodable: int) -> None:
         self._unencodable = unencodable
 
-    def encode(self, change: Mapping[str, object], /) -> EncodedEvent:
+    def encode(self, change: Mapping[str, object], _: str, /) -> EncodedEvent:
         number = change["number"]
         assert isinstance(number, int)
         if number in self._unencodable:
@@ -78,19 +79,31 @@ def test_what_was_delivered_is_skipped() -> None:
 
 
 def test_what_nobody_wants_is_skipped() -> None:
-    """Collections without a route, other operations, and events without a collection are left out.
-
-    A `dropDatabase` has no collection, an `invalidate` not even a namespace.
-    """
+    """Collections without a route and operations that aren't wanted are left out."""
     changes = [
         _change(1, "a"),
         _change(2, "unwatched"),
         _change(3, "a", "delete"),
         _change(4, "a", "drop"),
-        {"number": 5, "operationType": "dropDatabase", "ns": {"db": "test"}},
-        {"number": 6, "operationType": "invalidate"},
     ]
     assert _split(changes, {"a": 0}) == {"a": [1]}
+
+
+def test_a_rename_concerns_both_its_collections() -> None:
+    """Whoever watches the old name or the new one hears of it, whoever watches both twice."""
+    change = {**_change(1, "a", "rename"), "to": {"db": "test", "coll": "b"}}
+    assert _split([change], {"a": 0, "b": 0, "c": 0}) == {"a": [1], "b": [1]}
+    assert _split([change], {"b": 0}) == {"b": [1]}
+    assert _split([change], {"a": 1, "b": 0}) == {"b": [1]}
+
+
+def test_what_happens_to_the_database_concerns_all_its_collections() -> None:
+    """A `dropDatabase` has no collection, an `invalidate` not even a namespace."""
+    changes = [
+        {"number": 1, "operationType": "dropDatabase", "ns": {"db": "test"}},
+        {"number": 2, "operationType": "invalidate"},
+    ]
+    assert _split(changes, {"a": 0, "b": 1}) == {"a": [1, 2], "b": [2]}
 
 
 def test_nothing_follows_an_event_that_cannot_be_encoded() -> None:
@@ -107,6 +120,19 @@ def test_nothing_follows_an_event_that_cannot_be_encoded() -> None:
     assert isinstance(lots["a"].error, EventUnencodableError)
     assert [it.token for it in lots["b"].events] == [token(1), token(3)]
     assert lots["b"].error is None
+
+
+def test_what_events_lack_is_counted_with_them() -> None:
+    """A lot says how many of its events lack a document; delivered ones don't count."""
+    changes = [{**_change(n, "a", "update"), "fullDocument": None} for n in (1, 2, 3)]
+    lots = demultiplex(
+        [*changes, _change(4, "b")],
+        frontiers={"a": token(1), "b": token(0)},
+        operations=_OPERATIONS,
+        encode=_Encode(),
+    )
+    assert lots["a"].lacks == {Lack("fullDocument", "missing"): 2}
+    assert lots["b"].lacks == {}
 
 
 def test_an_event_before_the_frontier_need_not_be_encodable() -> None:

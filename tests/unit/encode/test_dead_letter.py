@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.values import event
-from tests.unit.encode.test_event import DATA, ENCODER, change_event
+from tests.unit.encode.test_event import DATA, ENCODER, change_event, encode
 
 from mnc.encode.dead_letter import (
     CAUSE_HEADER,
@@ -31,11 +31,11 @@ _ENCODER = DeadLetteringEncoder(ENCODER)
 
 def test_a_large_event_has_a_summary() -> None:
     """It says what happened to which document, as the payload does, without the document."""
-    encoded = ENCODER.encode(change_event(fullDocument=_LARGE))
+    encoded = encode(change_event(fullDocument=_LARGE))
     payload, summary = json.loads(encoded.payload), json.loads(encoded.summary)
     del payload["fullDocument"]
     assert summary == payload
-    assert ENCODER.encode(change_event()).summary == b""
+    assert encode(change_event()).summary == b""
 
 
 def test_a_summary_is_small_whatever_the_id() -> None:
@@ -44,7 +44,7 @@ def test_a_summary_is_small_whatever_the_id() -> None:
     change = change_event(
         _id={"_data": long_token}, documentKey={"_id": "k" * 100_000}, fullDocument=_LARGE
     )
-    summary = json.loads(ENCODER.encode(change).summary)
+    summary = json.loads(encode(change).summary)
     assert summary["_id"] == {"_data": f"{long_token[:TOKEN_LIMIT]}G"}
     assert "documentKey" not in summary
     assert summary["ns"] == change["ns"]
@@ -52,7 +52,7 @@ def test_a_summary_is_small_whatever_the_id() -> None:
 
 def test_a_reference_is_read_as_it_was_written() -> None:
     """The message has the summary's fields and the reference, and keeps subject and message id."""
-    original = ENCODER.encode(change_event(fullDocument=_LARGE))
+    original = encode(change_event(fullDocument=_LARGE))
     referring = refer(original, _REFERENCE)
     assert read_reference(dict(referring.headers), referring.payload) == _REFERENCE
     payload = json.loads(referring.payload)
@@ -101,7 +101,7 @@ def test_a_dead_letter_says_why_in_its_headers() -> None:
 )
 def test_what_cannot_be_encoded_becomes_a_dead_letter(change: dict[str, Any], subject: str) -> None:
     """It has the event's token, message id and what can be said of it, and no content."""
-    letter = _ENCODER.encode(change)
+    letter = _ENCODER.encode(change, "users")
     assert letter.token == ENCODER.token_of(change)
     assert letter.message_id == DATA
     assert letter.subject == "cs_deadletter.users"
@@ -114,14 +114,14 @@ def test_what_cannot_be_encoded_becomes_a_dead_letter(change: dict[str, Any], su
 
 def test_what_can_be_encoded_is_no_dead_letter() -> None:
     """An ordinary event is the encoder's."""
-    assert _ENCODER.encode(change_event()) == ENCODER.encode(change_event())
+    assert _ENCODER.encode(change_event(), "users") == encode(change_event())
 
 
-@pytest.mark.parametrize("change", [change_event("drop"), change_event(ns=None)])
-def test_what_is_no_event_of_a_collection_is_an_error(change: dict[str, Any]) -> None:
-    """There is no collection whose dead letter it could be."""
+@pytest.mark.parametrize("change", [change_event("unheardOf"), change_event(_id=None)])
+def test_what_is_no_change_event_is_an_error(change: dict[str, Any]) -> None:
+    """Without an operation or a token, there is nothing that a dead letter could say."""
     with pytest.raises(EventUnencodableError):
-        _ENCODER.encode(change)
+        _ENCODER.encode(change, "users")
 
 
 @pytest.mark.parametrize("error", [OverflowError, ValueError, KeyError, RecursionError, TypeError])
@@ -135,12 +135,12 @@ def test_any_error_about_data_is_one_of_encoding(
 
     monkeypatch.setattr("mnc.encode.event.to_extended_json", fail)
     with pytest.raises(EventUnencodableError):
-        ENCODER.encode(change_event())
+        encode(change_event())
 
 
 @given(st.text(max_size=40), st.text("0123456789abcdef", min_size=64, max_size=64))
 def test_any_reference_survives(name: str, sha256: str) -> None:
     """Names are escaped as JSON wants it."""
     reference = PayloadReference(bucket=name, object=name, bytes=1, sha256=sha256)
-    referring = refer(ENCODER.encode(change_event(fullDocument=_LARGE)), reference)
+    referring = refer(encode(change_event(fullDocument=_LARGE)), reference)
     assert read_reference(dict(referring.headers), referring.payload) == reference

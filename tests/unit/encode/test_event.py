@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 import bson
 import pytest
@@ -16,7 +17,7 @@ from tests.unit.encode.bson_values import DECODED_LIKE_CAPTURE, values
 
 from mnc.encode.event import Encoder, EventUnencodableError
 from mnc.errors import Recovery, SinkError
-from mnc.model import TOKEN_LIMIT, Operation, ResumeToken
+from mnc.model import DOCUMENT_OPERATIONS, TOKEN_LIMIT, EncodedEvent, Operation, ResumeToken
 
 DATA = "8265F0C0FF000000012B022C0100296E5A1004"
 ID = ObjectId("65f0c0ffee65f0c0ffee65f0")
@@ -39,9 +40,14 @@ def change_event(operation: str = "insert", **fields: object) -> dict[str, Any]:
     return bson.decode(bson.encode(present), codec_options=DECODED_LIKE_CAPTURE)
 
 
+def encode(change: Mapping[str, object], collection: str = "users") -> EncodedEvent:
+    """Encode a change event, by default for the collection that `change_event` names."""
+    return ENCODER.encode(change, collection)
+
+
 def test_an_insert_becomes_a_message() -> None:
     """Token, subject, message id, time and payload are those of the event."""
-    event = ENCODER.encode(change_event())
+    event = encode(change_event())
     assert event.token == ResumeToken(DATA)
     assert event.operation == "insert"
     assert event.subject == "cs.users.insert.65f0c0ffee65f0c0ffee65f0"
@@ -62,7 +68,7 @@ def test_fields_are_read_by_name() -> None:
     """MongoDB puts fields in another order in a transaction; the message is the same."""
     change = change_event(txnNumber=Int64(3))
     turned = dict(reversed(change.items()))
-    event, other = ENCODER.encode(change), ENCODER.encode(turned)
+    event, other = encode(change), encode(turned)
     assert (event.subject, event.token, event.message_id) == (
         other.subject,
         other.token,
@@ -83,7 +89,7 @@ def test_the_document_id_is_that_of_the_document_key(
     operation: Operation, fields: dict[str, object]
 ) -> None:
     """Every operation has its subject, also one whose document is gone."""
-    event = ENCODER.encode(change_event(operation, **fields))
+    event = encode(change_event(operation, **fields))
     assert event.subject == f"cs.users.{operation}.{ID}"
     assert event.operation == operation
 
@@ -91,14 +97,37 @@ def test_the_document_id_is_that_of_the_document_key(
 def test_an_update_of_a_document_that_is_gone_says_null() -> None:
     """A look-up that found nothing stays a null in the payload."""
     change = change_event("update") | {"fullDocument": None}
-    assert json.loads(ENCODER.encode(change).payload)["fullDocument"] is None
+    assert json.loads(encode(change).payload)["fullDocument"] is None
 
 
 def test_an_id_that_is_null_or_missing_has_a_subject() -> None:
     """MongoDB allows a null `_id`, and its index holds a missing one for the same."""
     for key in ({"_id": None}, {"shard": 1}):
-        event = ENCODER.encode(change_event(documentKey=key))
+        event = encode(change_event(documentKey=key))
         assert event.subject == "cs.users.insert.k:null"
+
+
+@pytest.mark.parametrize("operation", sorted({*get_args(Operation)} - DOCUMENT_OPERATIONS))
+def test_an_event_without_a_document_has_a_subject(operation: Operation) -> None:
+    """What happens to a whole collection or database stands where a null `_id` would."""
+    event = encode(change_event(operation, documentKey=None, fullDocument=None))
+    assert event.subject == f"cs.users.{operation}.k:null"
+    assert (event.operation, event.message_id) == (operation, DATA)
+
+
+def test_an_event_of_several_collections_is_a_message_for_each() -> None:
+    """A rename's target, and the collections of a dropped database, have message ids of their own.
+
+    One id for all would have the stream take the second for a repetition of the first.
+    """
+    rename = change_event("rename", documentKey=None, to={"db": "test", "coll": "people.old"})
+    assert encode(rename, "users").message_id == DATA
+    assert encode(rename, "people.old").message_id == f"{DATA}:people%2Eold"
+    assert encode(rename, "people.old").subject == "cs.people%2Eold.rename.k:null"
+    assert encode(rename, "people.old").token == encode(rename, "users").token
+    dropped = change_event("dropDatabase", documentKey=None, ns={"db": "test"})
+    assert encode(dropped, "users").message_id == f"{DATA}:users"
+    assert encode(change_event("invalidate", ns=None), "users").message_id == f"{DATA}:users"
 
 
 def test_type_bits_are_part_of_the_token() -> None:
@@ -110,15 +139,15 @@ def test_type_bits_are_part_of_the_token() -> None:
 def test_a_token_over_the_bound_gives_a_digest_as_message_id() -> None:
     """A message id is never longer than TOKEN_LIMIT, and says when it is a digest."""
     longest = DATA.ljust(TOKEN_LIMIT, "0")
-    assert ENCODER.encode(change_event(_id={"_data": longest})).message_id == longest
-    event = ENCODER.encode(change_event(_id={"_data": longest + "0"}))
+    assert encode(change_event(_id={"_data": longest})).message_id == longest
+    event = encode(change_event(_id={"_data": longest + "0"}))
     assert event.message_id == f"sha256:{hashlib.sha256((longest + '0').encode()).hexdigest()}"
     assert event.token == ResumeToken(longest + "0")
 
 
 def test_before_mongodb_6_the_commit_time_is_in_whole_seconds() -> None:
     """Without `wallTime` the cluster time says when an event was committed."""
-    assert ENCODER.encode(change_event(wallTime=None)).committed_at_s == 1709296200
+    assert encode(change_event(wallTime=None)).committed_at_s == 1709296200
 
 
 def scoped_code(levels: int) -> Code:
@@ -132,13 +161,11 @@ def scoped_code(levels: int) -> Code:
 @pytest.mark.parametrize(
     "change",
     [
-        change_event("drop"),
+        change_event("unheardOf"),
         change_event(operationType=None),
         change_event(_id=None),
         change_event(_id={"other": 1}),
         change_event(_id={"_data": DATA, "_typeBits": "@"}),
-        change_event(ns=None),
-        change_event(ns={"db": "test"}),
         change_event(documentKey=None),
         change_event(wallTime=None, clusterTime=None),
         change_event() | {"fullDocument": {"secret": scoped_code(300)}},
@@ -150,7 +177,7 @@ def scoped_code(levels: int) -> Code:
 def test_what_cannot_be_encoded_waits_for_a_person(change: dict[str, Any]) -> None:
     """The error names the operation and the reason, holds no content, and loses no event."""
     with pytest.raises(EventUnencodableError) as caught:
-        ENCODER.encode(change)
+        encode(change)
     error = caught.value
     assert isinstance(error, SinkError)
     assert (error.kind, error.recovery) == ("event_unencodable", Recovery.WAIT)
@@ -164,7 +191,7 @@ def test_what_cannot_be_encoded_waits_for_a_person(change: dict[str, Any]) -> No
 def test_any_document_and_id_can_be_encoded(document_id: object, value: object) -> None:
     """No value that MongoDB stores makes an event unencodable."""
     change = change_event(documentKey={"_id": document_id}, fullDocument={"v": value})
-    json.loads(ENCODER.encode(change).payload)
+    json.loads(encode(change).payload)
 
 
 @given(st.lists(st.text("0123456789ABCDEF", min_size=18, max_size=60), min_size=2))

@@ -33,6 +33,7 @@ _INTERFACE: dict[str, tuple[str, set[str]]] = {
     "mnc_lane_capturing": ("gauge", _LANE),
     "mnc_lane_detachments": ("counter", _LANE),
     "mnc_lane_inflight_bytes": ("gauge", _LANE),
+    "mnc_events_incomplete": ("counter", {*_LANE, "field", "reason"}),
     "mnc_capture_waits_seconds": ("counter", _LANE),
     "mnc_inflight_bytes": ("gauge", set()),
     "mnc_inflight_limit_bytes": ("gauge", set()),
@@ -70,6 +71,7 @@ def _exercised() -> Metrics:
     lane.enter(Capturing())
     lane.captured(3)
     lane.waited(0.5)
+    lane.lacked("fullDocument", "missing", 2)
     lane.detached()
     lane.watch_inflight(lambda: 7.0)
     lane.published(_batch(), ack_s=0.01)
@@ -112,6 +114,8 @@ def test_a_lane_counts_into_its_own_series() -> None:
     assert _value(metrics, "mnc_ack_seconds_count", **lane) == 1
     assert _value(metrics, "mnc_lag_seconds_count", **lane) == 1
     assert _value(metrics, "mnc_lane_capturing", **lane) == 1
+    lack = {"field": "fullDocument", "reason": "missing"}
+    assert _value(metrics, "mnc_events_incomplete_total", **lack, **lane) == 2
     assert _value(metrics, "mnc_capture_waits_seconds_total", **lane) == 0.5
     assert _value(metrics, "mnc_lane_detachments_total", **lane) == 1
     assert _value(metrics, "mnc_lane_inflight_bytes", **lane) == 7

@@ -130,7 +130,7 @@ def test_json_line_is_the_whole_event() -> None:
         "documentKey": {"_id": key},
         "fullDocument": {"_id": key, "name": "Zoë", "big": 2**53 + 1, "share": 0.1},
     }
-    encoded = Encoder(stream="cs").encode(change)
+    encoded = Encoder(stream="cs").encode(change, "users")
     line = json_line(read_event(message(encoded.subject, encoded.payload)))
     assert "\n" not in line
     shown = json.loads(line)

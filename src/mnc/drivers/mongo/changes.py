@@ -23,6 +23,7 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import PyMongoError
 from pymongo.read_preferences import ReadPreference
 
+from mnc.capture.options import CaptureOptions
 from mnc.capture.ports import ChangeDocument, Open, Reply, StartAfter, StartAt
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.failures import source_error
@@ -57,9 +58,9 @@ _LENIENT = _STRICT.with_options(unicode_decode_error_handler="replace")
 class MongoChangeSource:
     """The change streams of the database that MONGO_URI names."""
 
-    def __init__(self, connection: MongoConnection, *, full_document: str) -> None:
+    def __init__(self, connection: MongoConnection, *, options: CaptureOptions) -> None:
         self._connection = connection
-        self._full_document = full_document
+        self._stage = _stage(options)
 
     async def current_token(self) -> ResumeToken:
         """Return a token after everything committed so far; see `ChangeSource.current_token`."""
@@ -88,7 +89,7 @@ class MongoChangeSource:
         not_after: ClusterTime | None = None,
     ) -> MongoChangeStream:
         pipeline: list[dict[str, object]] = [
-            {"$changeStream": {"fullDocument": self._full_document, **stage}},
+            {"$changeStream": {**self._stage, **stage}},
             {"$match": _filter(collections)},
         ]
         stream = MongoChangeStream(self._connection)
@@ -205,14 +206,27 @@ class MongoChangeStream:
             raise source_error(error) from error
 
 
+def _stage(options: CaptureOptions) -> dict[str, object]:
+    """Return what `$changeStream` is given for `options`."""
+    full_document = options.full_document
+    return {
+        "fullDocument": "default" if full_document == "off" else full_document,
+        "fullDocumentBeforeChange": options.before_change,
+        "showExpandedEvents": options.expanded_events,
+    }
+
+
 def _filter(collections: Collection[str]) -> dict[str, object]:
     """Return the server-side filter for `collections`.
 
-    dropDatabase and invalidate belong to no collection, and end the stream, which must be noticed.
+    A rename onto one of them names it in `to` alone. dropDatabase and invalidate belong to no
+    collection, and end the stream, which must be noticed.
     """
+    names = {"$in": list(collections)}
     return {
         "$or": [
-            {"ns.coll": {"$in": list(collections)}},
+            {"ns.coll": names},
+            {"to.coll": names},
             {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
         ]
     }

@@ -17,6 +17,7 @@ from mnc.errors import (
     CheckpointRefusedError,
     CheckpointUnavailableError,
     EventTooLargeError,
+    ImageMissingError,
     PositionLostError,
     SourceError,
     SourceRefusedError,
@@ -41,6 +42,9 @@ _FATAL_POSITION = {280, 260, 9}
 
 _TOO_LARGE = {10334}
 """BSONObjectTooLarge: the event with what the server adds is over 16 MiB."""
+
+_IMAGE_MISSING = {47}
+"""NoMatchingDocument: an image is required, and the event has none."""
 
 _UNAUTHORIZED = {13, 8000}
 """Unauthorized, and Atlas's own error."""
@@ -179,6 +183,8 @@ def source_error(error: pymongo.errors.PyMongoError) -> SourceError:
             remedy="nothing was skipped; make the document smaller",
             code=code,
         )
+    if code in _IMAGE_MISSING:
+        return _image_missing(error, code)
     refusal = _refused_login(error, code)
     if refusal is None and code in _UNAUTHORIZED:
         refusal = Reason(
@@ -191,6 +197,20 @@ def source_error(error: pymongo.errors.PyMongoError) -> SourceError:
         return SourceRefusedError(refusal.message, remedy=refusal.remedy, code=code)
     reason = _describe(error, code)
     return SourceUnavailableError(reason.message, remedy=reason.remedy, code=code)
+
+
+def _image_missing(error: pymongo.errors.PyMongoError, code: int | None) -> ImageMissingError:
+    # The server's words end with the event's namespace; they may not be quoted, but say which one.
+    is_before = "require a pre-image" in str(error)
+    image = "pre-image" if is_before else "post-image"
+    setting = "MONGO_FULL_DOCUMENT_BEFORE_CHANGE" if is_before else "MONGO_FULL_DOCUMENT"
+    return ImageMissingError(
+        f"a change event has no {image}, and {setting}=required wants one (code {code})",
+        remedy=f"for changes to come, run db.runCommand({{collMod: <collection>, "
+        f"changeStreamPreAndPostImages: {{enabled: true}}}}); to pass those that have none, "
+        f"set {setting}=whenAvailable",
+        code=code,
+    )
 
 
 def checkpoint_error(error: pymongo.errors.PyMongoError) -> CheckpointError:

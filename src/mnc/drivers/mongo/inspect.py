@@ -17,6 +17,7 @@ from bson.codec_options import CodecOptions
 from bson.timestamp import Timestamp
 from pymongo.errors import OperationFailure, PyMongoError
 
+from mnc.capture.options import CaptureOptions
 from mnc.drivers.mongo.changes import MongoChangeSource
 from mnc.drivers.mongo.checkpoints import MongoCheckpointStore
 from mnc.drivers.mongo.connection import MongoConnection
@@ -89,7 +90,7 @@ class _Inspection:
 
     async def _stream_error(self) -> SourceError | None:
         """Open a change stream the way the connector does, and close it."""
-        source = MongoChangeSource(self._connection, full_document="updateLookup")
+        source = MongoChangeSource(self._connection, options=CaptureOptions())
         try:
             await source.current_token()
         except SourceError as error:

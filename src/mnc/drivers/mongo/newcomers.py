@@ -59,7 +59,7 @@ class MongoNewcomerSource:
             {"$changeStream": stage},
             {"$match": {"$expr": _filter(self._selection.pattern, known)}},
             # So that an event can't be too large, and a busy collection costs little.
-            {"$project": {"ns": 1, "operationType": 1}},
+            {"$project": {"ns": 1, "to": 1, "operationType": 1}},
         ]
         stream = MongoChangeStream(self._connection)
         try:
@@ -77,15 +77,14 @@ def _filter(pattern: str, known: Collection[str]) -> dict[str, object]:
     evaluates the pattern for what is left: 4 microseconds for each entry of the oplog, whether a
     name is known or a thousand are, where a query's `$nin` and `$regex` took 15 and more.
     """
-    return {
-        "$and": [
-            {"$not": [{"$in": ["$ns.coll", {"$literal": list(known)}]}]},
-            {
-                "$or": [
-                    # It ends the stream, which must be noticed.
-                    {"$eq": ["$operationType", "invalidate"]},
-                    {"$regexMatch": {"input": "$ns.coll", "regex": pattern}},
-                ]
-            },
-        ]
-    }
+    named = [
+        {
+            "$and": [
+                {"$not": [{"$in": [name, {"$literal": list(known)}]}]},
+                {"$regexMatch": {"input": name, "regex": pattern}},
+            ]
+        }
+        for name in ("$ns.coll", "$to.coll")  # what something is renamed to
+    ]
+    # An invalidate ends the stream, which must be noticed.
+    return {"$or": [*named, {"$eq": ["$operationType", "invalidate"]}]}

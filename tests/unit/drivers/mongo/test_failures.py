@@ -21,6 +21,7 @@ from mnc.errors import (
     CheckpointRefusedError,
     CheckpointUnavailableError,
     EventTooLargeError,
+    ImageMissingError,
     MncError,
     PositionLostError,
     Recovery,
@@ -63,6 +64,7 @@ def _failure(code: int, name: str = "SomeName") -> OperationFailure:
         (260, PositionLostError),
         (9, PositionLostError),
         (10334, EventTooLargeError),
+        (47, ImageMissingError),
         *[(code, SourceRefusedError) for code in (*_UNAUTHORIZED, 40573)],
         *[(code, SourceUnavailableError) for code, _ in _PASSING],
     ],
@@ -74,7 +76,7 @@ def test_each_code_of_capture_has_its_error(code: int, kind: type[MncError]) -> 
     assert error.code == code
 
 
-@pytest.mark.parametrize("code", [286, 280, 260, 9, 10334, *_UNAUTHORIZED, 40573])
+@pytest.mark.parametrize("code", [286, 280, 260, 9, 10334, 47, *_UNAUTHORIZED, 40573])
 def test_what_time_does_not_heal_has_a_remedy(code: int) -> None:
     """An error that waits for a person tells the person what to do."""
     error = source_error(_failure(code))

@@ -1,0 +1,24 @@
+"""What a change stream is opened with, beside where it begins and which collections it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mnc.model import BeforeChange, FullDocument
+
+__all__ = ["CaptureOptions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureOptions:
+    """What the events of a change stream hold.
+
+    A change stream has one of these for all of its collections: those that differ need another.
+    """
+
+    full_document: FullDocument = "updateLookup"
+    """Where the document of an update comes from, as earlier connectors had it."""
+    before_change: BeforeChange = "off"
+    """Whether events hold the document as it was before."""
+    expanded_events: bool = False
+    """Whether there are events of EXPANDED_OPERATIONS; all events have more fields then."""
