@@ -1,5 +1,6 @@
 """The settings: read once at the edge, checked, and frozen."""
 
+from mnc.config.fields import OversizePolicy, PoisonPolicy
 from mnc.config.load import (
     SettingInForce,
     SettingSource,
@@ -7,6 +8,8 @@ from mnc.config.load import (
     near_misses,
     settings_in_force,
 )
+from mnc.config.schema import toml_schema
+from mnc.config.sections import CollectionPolicy
 from mnc.config.security import NatsSecurity
 from mnc.config.selection import Selection
 from mnc.config.settings import (
@@ -21,9 +24,12 @@ from mnc.config.uris import mask_credentials
 
 __all__ = [
     "AssignmentPolicy",
+    "CollectionPolicy",
     "LogFormat",
     "LogLevel",
     "NatsSecurity",
+    "OversizePolicy",
+    "PoisonPolicy",
     "Selection",
     "SettingInForce",
     "SettingRow",
@@ -34,4 +40,5 @@ __all__ = [
     "near_misses",
     "setting_rows",
     "settings_in_force",
+    "toml_schema",
 ]

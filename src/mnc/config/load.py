@@ -14,18 +14,24 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import SecretStr, ValidationError
 
 from mnc.config.files import read_secret, read_text
+from mnc.config.sections import Section
 from mnc.config.settings import Settings, setting_rows, written
 from mnc.config.uris import mask_credentials, mask_secret
 from mnc.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 __all__ = ["SettingInForce", "SettingSource", "load_settings", "near_misses", "settings_in_force"]
 
 _CONFIG = "MNC_CONFIG"
 _ROWS = {row.field: row for row in setting_rows()}
 _SHOWN_MAX_CHARS = 80
+
+_SECTIONS = "collections"
+"""The TOML file's key for what differs for some collections."""
+_LIKE = {"match": "mongo_watch_collections"}
+"""What a key of a section may be, where it has another name than the setting."""
 
 # Variables that begin like these are probably meant for mnc.
 _PREFIXES = ("MONGO_", "NATS_", "RAFT_", "HTTP_", "PUBLISH_", "MNC_")
@@ -82,6 +88,16 @@ def settings_in_force(environ: Mapping[str, str]) -> Sequence[SettingInForce]:
             path=found[field].path if field in found else None,
         )
         for field, row in _ROWS.items()
+    ] + [
+        SettingInForce(
+            name=f"{_SECTIONS}[{index}].{key}",
+            value=_shown_value(getattr(section, key)),
+            source=found[_SECTIONS].source,
+            path=found[_SECTIONS].path,
+        )
+        for index, section in enumerate(settings.collections)
+        for key in Section.model_fields
+        if key in section.model_fields_set
     ]
 
 
@@ -135,7 +151,7 @@ def _from_toml(environ: Mapping[str, str]) -> dict[str, _Found]:
     if not path:
         return {}
     values = _parse_toml(path)
-    if unknown := [_unknown(key) for key in values if key not in _ROWS]:
+    if unknown := [_unknown(key, _ROWS) for key in values if key not in {_SECTIONS, *_ROWS}]:
         raise ConfigError(_CONFIG, f"in {path!r}, {', '.join(unknown)}")
     return {field: _Found(value, "TOML file", path) for field, value in values.items()}
 
@@ -150,8 +166,8 @@ def _parse_toml(path: str) -> dict[str, object]:
     raise ConfigError(_CONFIG, problem)
 
 
-def _unknown(key: str) -> str:
-    close = get_close_matches(key.lower(), _ROWS, 1)
+def _unknown(key: str, known: Collection[str]) -> str:
+    close = get_close_matches(key.lower(), known, 1)
     return f"{key!r} is not a setting" + (f" (did you mean {close[0]!r}?)" if close else "")
 
 
@@ -166,10 +182,14 @@ def _validate(found: Mapping[str, _Found]) -> Settings | dict[str, str]:
     except ValidationError as error:
         problems: dict[str, str] = {}
         for detail in error.errors(include_url=False, include_input=False):
-            row = _ROWS[str(detail["loc"][0])]
+            field, *place = detail["loc"]
             reason = detail.get("ctx", {}).get("error")
-            text = _problem(row.field, found.get(row.field), reason)
-            problems.setdefault(row.name, text)
+            if field == _SECTIONS:
+                name, text = _problem_of_section(found[_SECTIONS], place, reason)
+            else:
+                name = _ROWS[str(field)].name
+                text = _problem(str(field), found.get(str(field)), reason)
+            problems.setdefault(name, text)
         return problems
 
 
@@ -181,8 +201,32 @@ def _problem(field: str, found: _Found | None, reason: ValueError | None) -> str
         what = f"the value in {found.origin} is wrong"
     else:
         what = f"found {_shown(found.value)} in {found.origin}"
+    return _sentence(what, reason, row.allowed)
+
+
+def _problem_of_section(
+    found: _Found, place: Sequence[int | str], reason: ValueError | None
+) -> tuple[str, str]:
+    """Name the section and its key; say what is wrong there."""
+    match found.value, place:
+        case list(sections), [int(index), str(key), *_] if isinstance(sections[index], dict):
+            section: dict[str, object] = sections[index]
+            name = f"[[{_SECTIONS}]] {index + 1} ({_shown(section.get('match'))}), {key}"
+            if key not in Section.model_fields:
+                return name, f"in {found.path!r}, {_unknown(key, Section.model_fields)}"
+            value, allowed = section.get(key), _ROWS[_LIKE.get(key, key)].allowed
+        case _:
+            name, value, allowed = f"[[{_SECTIONS}]]", found.value, "sections of a TOML file"
+    return name, _sentence(
+        "is not set" if value is None else f"found {_shown(value)} in {found.path}",
+        reason,
+        allowed,
+    )
+
+
+def _sentence(what: str, reason: ValueError | None, allowed: str) -> str:
     problem = f"{what}: {mask_credentials(str(reason))}" if reason else what
-    return f"{problem}; allowed: {row.allowed}"
+    return f"{problem}; allowed: {allowed}"
 
 
 def _shown(value: object) -> str:

@@ -5,12 +5,12 @@ The messages about wrong settings, `mnc serve --help` and docs/settings.md are m
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import (
-    BeforeValidator,
     ByteSize,
     Field,
     SecretStr,
@@ -18,14 +18,21 @@ from pydantic import (
     field_validator,
 )
 
-from mnc.config.fields import Allowed
+from mnc.config.fields import (
+    Allowed,
+    AnyCase,
+    Entries,
+    Operations,
+    OversizePolicy,
+    PoisonPolicy,
+)
 from mnc.config.names import (
     check_cluster,
     check_collection,
     check_node_name,
     check_stream,
-    check_unique,
 )
+from mnc.config.sections import NO_SECTION, CollectionPolicy, Section
 from mnc.config.security import NatsSecurity, login_setting
 from mnc.config.selection import Selection, check_entry
 from mnc.config.uris import mongo_database, nats_servers, split_nats_login
@@ -35,8 +42,6 @@ __all__ = [
     "AssignmentPolicy",
     "LogFormat",
     "LogLevel",
-    "OversizePolicy",
-    "PoisonPolicy",
     "SettingRow",
     "Settings",
     "setting_rows",
@@ -45,26 +50,9 @@ __all__ = [
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
-OversizePolicy = Literal["objectstore", "deadletter", "stop"]
-PoisonPolicy = Literal["deadletter", "stop"]
 AssignmentPolicy = Literal["spread", "leader"]
 
 _MIB = 1024 * 1024
-
-
-def _split(value: object) -> object:
-    """Split a comma-separated list; a list from a TOML file stays as it is."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-_CommaSeparated = BeforeValidator(_split)
-_AnyCase = BeforeValidator(_lower)
 
 
 class Settings(NatsSecurity):
@@ -80,17 +68,15 @@ class Settings(NatsSecurity):
         Allowed("mongodb://[user:password@]host[:port][,...]/database[?options] or mongodb+srv://"),
     ]
     mongo_watch_collections: Annotated[
-        tuple[str, ...],
-        _CommaSeparated,
-        Field(min_length=1, description="The collections to watch."),
+        Entries,
+        Field(description="The collections to watch."),
         Allowed(
             "names, globs such as orders_* and exclusions such as !audit_*, separated by commas"
         ),
     ]
     mongo_watch_operations: Annotated[
-        tuple[Operation, ...],
-        _CommaSeparated,
-        Field(min_length=1, description="The operations to publish."),
+        Operations,
+        Field(description="The operations to publish."),
         Allowed(f"one or more of {', '.join(get_args(Operation))}, separated by commas, each once"),
     ] = ("insert", "update", "replace", "delete")
     mongo_full_document: Annotated[
@@ -140,7 +126,7 @@ class Settings(NatsSecurity):
     ] = None
     raft_assignment: Annotated[
         AssignmentPolicy,
-        _AnyCase,
+        AnyCase,
         Field(description="Whether the collections are spread over the instances."),
         Allowed("spread, or leader: the elected instance has them all"),
     ] = "spread"
@@ -172,13 +158,13 @@ class Settings(NatsSecurity):
     ] = 8
     publish_on_poison: Annotated[
         PoisonPolicy,
-        _AnyCase,
+        AnyCase,
         Field(description="What becomes of an event that can never be published."),
         Allowed("deadletter or stop"),
     ] = "deadletter"
     nats_oversize: Annotated[
         OversizePolicy,
-        _AnyCase,
+        AnyCase,
         Field(description="What becomes of an event that is larger than NATS takes."),
         Allowed("objectstore, deadletter or stop"),
     ] = "objectstore"
@@ -204,16 +190,21 @@ class Settings(NatsSecurity):
     ] = 20.0
     log_level: Annotated[
         LogLevel,
-        _AnyCase,
+        AnyCase,
         Field(description="The least severe log lines that are written."),
         Allowed("debug, info, warning or error"),
     ] = "info"
     log_format: Annotated[
         LogFormat,
-        _AnyCase,
+        AnyCase,
         Field(description="The form of the log lines; auto is console on a terminal, else json."),
         Allowed("auto, json or console"),
     ] = "auto"
+
+    collections: Annotated[
+        tuple[Section, ...],
+        Field(description="What differs for some collections, in the order in which it is sought."),
+    ] = ()
 
     @property
     def mongo_database(self) -> str:
@@ -226,6 +217,16 @@ class Settings(NatsSecurity):
         return Selection.of(
             self.mongo_watch_collections, reserved=(self.mongo_resume_tokens_collection,)
         )
+
+    def policy(self, collection: str) -> CollectionPolicy:
+        """Return what is in force for a collection: the first section that matches it counts."""
+        matching = (each for each in self.collections if each.matches(collection))
+        return CollectionPolicy.of(self, next(matching, NO_SECTION))
+
+    @property
+    def policies(self) -> Collection[CollectionPolicy]:
+        """All that may be in force for one collection or another."""
+        return {CollectionPolicy.of(self, section) for section in (NO_SECTION, *self.collections)}
 
     @property
     def nats_servers(self) -> tuple[str, ...]:
@@ -244,12 +245,6 @@ class Settings(NatsSecurity):
         for name in names:
             check_entry(name, database=_database(info))
         Selection.of(names)
-        return check_unique(names)
-
-    @field_validator("mongo_watch_operations")
-    @classmethod
-    def _are_unique(cls, names: tuple[Operation, ...]) -> tuple[Operation, ...]:
-        check_unique(names)
         return names
 
     @field_validator("mongo_resume_tokens_collection")
@@ -306,7 +301,10 @@ class SettingRow:
 
 
 def setting_rows() -> tuple[SettingRow, ...]:
-    """Describe every setting, in the order of the model, those of NatsSecurity last."""
+    """Describe every setting, in the order of the model, those of NatsSecurity last.
+
+    The sections of a TOML file are none: they have no name in the environment.
+    """
     inherited = NatsSecurity.model_fields
     rows = sorted(Settings.model_fields.items(), key=lambda item: item[0] in inherited)
     return tuple(
@@ -319,6 +317,7 @@ def setting_rows() -> tuple[SettingRow, ...]:
             description=field.description or "",
         )
         for name, field in rows
+        if any(isinstance(rule, Allowed) for rule in field.metadata)
     )
 
 

@@ -124,7 +124,7 @@ async def run_service(
             await clients.start(session.run)
             task_status.started(Running(http_port=http_port, readiness=probes.readiness))
             async with trio.open_nursery() as beside:
-                if settings.nats_oversize == "objectstore":
+                if any(policy.oversize == "objectstore" for policy in settings.policies):
                     sweeper = PayloadSweeper(session, stream=settings.nats_stream_name)
                     beside.start_soon(sweeper.run)
                 beside.start_soon(stalls.run)

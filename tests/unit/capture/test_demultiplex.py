@@ -57,7 +57,7 @@ def _split(
     lots = demultiplex(
         changes,
         frontiers={name: token(number) for name, number in frontiers.items()},
-        operations=_OPERATIONS,
+        operations=lambda _: _OPERATIONS,
         encode=encode or _Encode(),
     )
     return {
@@ -113,7 +113,7 @@ def test_nothing_follows_an_event_that_cannot_be_encoded() -> None:
     lots = demultiplex(
         changes[:3] + changes[4:],  # without b's event 2
         frontiers={"a": token(0), "b": token(0)},
-        operations=_OPERATIONS,
+        operations=lambda _: _OPERATIONS,
         encode=encode,
     )
     assert [it.token for it in lots["a"].events] == [token(1)]
@@ -128,7 +128,7 @@ def test_what_events_lack_is_counted_with_them() -> None:
     lots = demultiplex(
         [*changes, _change(4, "b")],
         frontiers={"a": token(1), "b": token(0)},
-        operations=_OPERATIONS,
+        operations=lambda _: _OPERATIONS,
         encode=_Encode(),
     )
     assert lots["a"].lacks == {Lack("fullDocument", "missing"): 2}
