@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.cluster import Cluster
 from tests.deployment import TOKENS, Deploy, Deployment
 from tests.integration.checking import run_check
@@ -52,6 +53,7 @@ def test_no_write_to_a_new_collection_is_lost(deploy: Deploy) -> None:
     assert watched == {"", *_names(1, 12)}  # "" is where discovery stands
 
 
+@pytest.mark.soak
 def test_a_new_leader_goes_on_looking(deploy: Deploy, tmp_path: Path) -> None:
     """What a leader found stays with its owner, and what is created without one is found."""
     deployment = deploy(collections=_names(1, 6), MONGO_WATCH_COLLECTIONS=_GLOBS)

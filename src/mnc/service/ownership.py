@@ -18,7 +18,7 @@ from mnc.cluster.node import Node
 from mnc.cluster.replica import Instance, Pace
 from mnc.cluster.view import ClusterView
 from mnc.cluster.wire import Stamp, scope
-from mnc.config import Settings
+from mnc.config import Selection, Settings
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.founding import MongoFoundingRegister
 from mnc.drivers.nats.cluster import NatsTransport
@@ -30,7 +30,7 @@ from mnc.supervise.discovery import Discovery
 from mnc.telemetry.cluster import ClusterTelemetry
 from mnc.telemetry.metrics import Metrics
 
-__all__ = ["Alone", "Assign", "InCluster", "Ownership"]
+__all__ = ["Alone", "Assign", "InCluster", "Ownership", "wanted"]
 
 Assign = Callable[[Mapping[str, Epoch]], None]
 """Work on these collections from now on, and on no others."""
@@ -67,6 +67,17 @@ class Ownership(Protocol):
     def status(self) -> Mapping[str, object] | None:
         """Return what `/status` shows of the cluster; None without one."""
         ...
+
+
+def wanted(
+    selection: Selection, *, found: AbstractSet[str], shared: AbstractSet[str]
+) -> AbstractSet[str]:
+    """Return what a leader shares out that has `found` so much itself, when `shared` is so far.
+
+    What an earlier leader found stays, as far as it is wanted still.
+    """
+    kept = (name for name in shared if selection.wants(name))
+    return {*selection.names, *found, *kept}
 
 
 class Alone:
@@ -196,10 +207,8 @@ class InCluster:
         }
 
     def _wanted(self, shared: AbstractSet[str]) -> AbstractSet[str]:
-        """Say what is shared out: what an earlier leader found stays."""
-        found = set() if self._discovery is None else self._discovery.known
-        kept = {name for name in shared if self._selection.wants(name)}
-        return {*self._selection.names, *found, *kept}
+        found = frozenset[str]() if self._discovery is None else self._discovery.known
+        return wanted(self._selection, found=found, shared=shared)
 
     async def _discover_while_leading(self, discovery: Discovery) -> None:
         """Look for collections on behalf of all; the next leader goes on where this one ends."""

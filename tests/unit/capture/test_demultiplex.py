@@ -89,6 +89,21 @@ def test_what_nobody_wants_is_skipped() -> None:
     assert _split(changes, {"a": 0}) == {"a": [1]}
 
 
+def test_each_collection_has_operations_of_its_own() -> None:
+    """An operation that one collection wants and another doesn't goes to the one alone."""
+    rename = {**_change(3, "a", "rename"), "to": {"db": "test", "coll": "b"}}
+    lots = demultiplex(
+        [_change(1, "a"), _change(2, "b"), rename],
+        frontiers={"a": token(0), "b": token(0)},
+        operations={"a": {"insert"}, "b": {"rename"}}.__getitem__,
+        encode=_Encode(),
+    )
+    assert {name: [it.token for it in lot.events] for name, lot in lots.items()} == {
+        "a": [token(1)],
+        "b": [token(3)],
+    }
+
+
 def test_a_rename_concerns_both_its_collections() -> None:
     """Whoever watches the old name or the new one hears of it, whoever watches both twice."""
     change = {**_change(1, "a", "rename"), "to": {"db": "test", "coll": "b"}}
