@@ -13,13 +13,9 @@ from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 from tests.contract.sources import MongoHarness, read_after, resume_exactly, token_of
 
-from mnc.errors import EventTooLargeError
 from mnc.model import TOKEN_LIMIT
 
 pytestmark = pytest.mark.usefixtures("deadline")
-
-_LARGE = 9 * 1024 * 1024
-"""Twice this is over MongoDB's limit of 16 MiB."""
 
 
 async def _insert(mongo: MongoHarness, *documents: Any) -> None:
@@ -89,19 +85,6 @@ async def test_text_that_is_no_utf8_is_read(mongo: MongoHarness) -> None:
         "a\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}b",
         "ö",
     ]
-
-
-async def test_an_event_over_the_limit_is_named(mongo: MongoHarness) -> None:
-    """An event that MongoDB can't return is its own error, and what came before it is not lost."""
-    start = await mongo.source.current_token()
-    await _insert(mongo, {"_id": 1, "large": "a" * _LARGE})
-    await trio.to_thread.run_sync(
-        mongo.database["users"].update_one, {"_id": 1}, {"$set": {"large": "b" * _LARGE}}
-    )
-    found = await read_after(mongo.source, ["users"], start, count=1, batch_size=1)
-    assert [change["operationType"] for change in found] == ["insert"]
-    with pytest.raises(EventTooLargeError):
-        await read_after(mongo.source, ["users"], token_of(found[0]), count=1, batch_size=1)
 
 
 async def test_an_update_carries_the_document(mongo: MongoHarness) -> None:

@@ -17,12 +17,20 @@ class Lack(NamedTuple):
 
     field: str
     """Its name in the event."""
-    reason: Literal["missing"]
+    reason: Literal["missing", "too_large"]
     """Missing: MongoDB had no such document any more, or kept no image of it."""
 
 
 def lacks(change: ChangeDocument) -> Iterator[Lack]:
-    """Name what `change` lacks: where MongoDB found no document, it says null."""
+    """Name what `change` lacks.
+
+    Where MongoDB found no document, it says null; what the driver had to leave out is listed in
+    `truncated`.
+    """
     for field in _DOCUMENTS:
         if field in change and change[field] is None:
             yield Lack(field, "missing")
+    truncated = change.get("truncated")
+    if isinstance(truncated, list):
+        for field in truncated:
+            yield Lack(field, "too_large")

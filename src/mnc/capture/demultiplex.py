@@ -89,7 +89,8 @@ def demultiplex(
             except MncError as error:
                 lot.error = error
             else:
-                lot.lacks.update(lacks(change))
+                for lack in lacks(change):
+                    lot.lacks[lack] += 1
     return lots
 
 

@@ -24,7 +24,15 @@ from mnc.errors import (
     SourceUnavailableError,
 )
 
-__all__ = ["NOT_INITIATED", "NO_REPLICA_SET", "Reason", "checkpoint_error", "source_error"]
+__all__ = [
+    "IMAGE_MISSING",
+    "NOT_INITIATED",
+    "NO_REPLICA_SET",
+    "TOO_LARGE",
+    "Reason",
+    "checkpoint_error",
+    "source_error",
+]
 
 
 class Reason(NamedTuple):
@@ -40,10 +48,10 @@ _HISTORY_LOST = {286}
 _FATAL_POSITION = {280, 260, 9}
 """ChangeStreamFatalError, InvalidResumeToken, FailedToParse: not a position of this cluster."""
 
-_TOO_LARGE = {10334}
+TOO_LARGE = {10334}
 """BSONObjectTooLarge: the event with what the server adds is over 16 MiB."""
 
-_IMAGE_MISSING = {47}
+IMAGE_MISSING = {47}
 """NoMatchingDocument: an image is required, and the event has none."""
 
 _UNAUTHORIZED = {13, 8000}
@@ -177,13 +185,13 @@ def source_error(error: pymongo.errors.PyMongoError) -> SourceError:
             ),
             code=code,
         )
-    if code in _TOO_LARGE:
+    if code in TOO_LARGE:
         return EventTooLargeError(
-            "a change event is over MongoDB's limit of 16 MiB",
-            remedy="nothing was skipped; make the document smaller",
+            "a change event is over MongoDB's limit of 16 MiB by its document's _id alone",
+            remedy="nothing was skipped; use smaller _ids, and go on from now to pass this one",
             code=code,
         )
-    if code in _IMAGE_MISSING:
+    if code in IMAGE_MISSING:
         return _image_missing(error, code)
     refusal = _refused_login(error, code)
     if refusal is None and code in _UNAUTHORIZED:
