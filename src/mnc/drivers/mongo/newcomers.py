@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from bson.timestamp import Timestamp
 from pymongo.errors import PyMongoError
 
+from mnc.capture.options import CaptureOptions
 from mnc.config import Selection
 from mnc.drivers.mongo.changes import MongoChangeStream
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.failures import source_error
+from mnc.drivers.mongo.large import Stage
 from mnc.model import ClusterTime, ResumeToken
 
 __all__ = ["MongoNewcomerSource"]
+
+
+_OPTIONS = CaptureOptions(full_document="off")
+"""Nothing is looked up: only the names count."""
 
 
 class MongoNewcomerSource:
@@ -53,17 +59,16 @@ class MongoNewcomerSource:
         return [each["name"] for each in found]
 
     async def _open(
-        self, stage: dict[str, object], *, known: Collection[str], not_after: ClusterTime | None
+        self, start: Mapping[str, object], *, known: Collection[str], not_after: ClusterTime | None
     ) -> MongoChangeStream:
-        pipeline: list[dict[str, object]] = [
-            {"$changeStream": stage},
+        stages: list[Stage] = [
             {"$match": {"$expr": _filter(self._selection.pattern, known)}},
-            # So that an event can't be too large, and a busy collection costs little.
+            # So that an event is never too large, and a busy collection costs little.
             {"$project": {"ns": 1, "to": 1, "operationType": 1}},
         ]
-        stream = MongoChangeStream(self._connection)
+        stream = MongoChangeStream(self._connection, stages, options=_OPTIONS)
         try:
-            await stream.open(pipeline, not_after=not_after)
+            await stream.open(start, not_after=not_after)
         except BaseException:
             await stream.aclose()
             raise
