@@ -16,6 +16,7 @@ mongo_full_document_before_change = "whenAvailable"
 [[collections]]
 match = "movies"
 mongo_full_document = "off"
+nats_subject = "{stream}.{collection}.{operation}.all"
 """
 
 
@@ -48,3 +49,6 @@ def test_each_collection_is_captured_as_its_section_says(deploy: Deploy, tmp_pat
         "movies": [("insert", True), ("update", False), ("delete", False)],
         "orders_1": [("insert", True), ("delete", False), ("drop", False)],
     }, report
+    subjects = {message.subject for message in deployment.oracle.messages()}
+    assert f"{deployment.stream}.movies.update.all" in subjects
+    assert f"{deployment.stream}.users.update.1" in subjects

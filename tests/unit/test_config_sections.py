@@ -26,6 +26,7 @@ mongo_full_document = "off"
 match = ["orders_*", "!orders_old"]
 mongo_watch_operations = "insert,delete"
 nats_oversize = "DeadLetter"
+nats_subject = "{stream}.{collection}.{operation}.all"
 
 [[collections]]
 match = "orders_1, orders_old"
@@ -56,7 +57,10 @@ def test_the_first_section_that_matches_counts(toml: Callable[[str], dict[str, s
     assert (plain.on_poison, plain.oversize) == ("deadletter", "objectstore")
     first = settings.policy("orders_1")
     assert first == replace(
-        plain, operations=frozenset({"insert", "delete"}), oversize="deadletter"
+        plain,
+        operations=frozenset({"insert", "delete"}),
+        oversize="deadletter",
+        subject="{stream}.{collection}.{operation}.all",
     )
     second = settings.policy("orders_old")
     assert second == replace(
@@ -91,6 +95,7 @@ def test_sections_are_among_the_settings_in_force(
         "collections[0].match": "orders_*,!orders_old",
         "collections[0].mongo_watch_operations": "insert,delete",
         "collections[0].nats_oversize": "deadletter",
+        "collections[0].nats_subject": "{stream}.{collection}.{operation}.all",
         "collections[1].match": "orders_1,orders_old",
         "collections[1].mongo_full_document": "whenAvailable",
         "collections[1].mongo_full_document_before_change": "required",

@@ -7,10 +7,18 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mnc.config.names import check_unique
+from mnc.config.names import check_subject, check_unique
 from mnc.model import Operation
 
-__all__ = ["Allowed", "AnyCase", "Entries", "Operations", "OversizePolicy", "PoisonPolicy"]
+__all__ = [
+    "Allowed",
+    "AnyCase",
+    "Entries",
+    "Operations",
+    "OversizePolicy",
+    "PoisonPolicy",
+    "Subject",
+]
 
 OversizePolicy = Literal["objectstore", "deadletter", "stop"]
 PoisonPolicy = Literal["deadletter", "stop"]
@@ -51,3 +59,6 @@ Operations = Annotated[
     AfterValidator(check_unique),
 ]
 """The same of operations."""
+
+Subject = Annotated[str, AfterValidator(check_subject)]
+"""The template of a subject."""

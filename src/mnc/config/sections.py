@@ -12,7 +12,7 @@ from typing import Annotated, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from mnc.config.fields import AnyCase, Entries, Operations, OversizePolicy, PoisonPolicy
+from mnc.config.fields import AnyCase, Entries, Operations, OversizePolicy, PoisonPolicy, Subject
 from mnc.config.selection import Selection, check_entry
 from mnc.model import BeforeChange, FullDocument, Operation
 
@@ -34,6 +34,7 @@ class Section(BaseModel):
     mongo_watch_operations: Operations | None = None
     mongo_full_document: FullDocument | None = None
     mongo_full_document_before_change: BeforeChange | None = None
+    nats_subject: Subject | None = None
     publish_on_poison: Annotated[PoisonPolicy, AnyCase] | None = None
     nats_oversize: Annotated[OversizePolicy, AnyCase] | None = None
 
@@ -64,6 +65,8 @@ class _Defaults(Protocol):
     @property
     def mongo_full_document_before_change(self) -> BeforeChange: ...
     @property
+    def nats_subject(self) -> str: ...
+    @property
     def publish_on_poison(self) -> PoisonPolicy: ...
     @property
     def nats_oversize(self) -> OversizePolicy: ...
@@ -76,6 +79,8 @@ class CollectionPolicy:
     operations: frozenset[Operation]
     full_document: FullDocument
     before_change: BeforeChange
+    subject: str
+    """The template."""
     on_poison: PoisonPolicy
     oversize: OversizePolicy
 
@@ -88,6 +93,7 @@ class CollectionPolicy:
             before_change=(
                 own.mongo_full_document_before_change or settings.mongo_full_document_before_change
             ),
+            subject=own.nats_subject or settings.nats_subject,
             on_poison=own.publish_on_poison or settings.publish_on_poison,
             oversize=own.nats_oversize or settings.nats_oversize,
         )

@@ -25,6 +25,7 @@ from mnc.config.fields import (
     Operations,
     OversizePolicy,
     PoisonPolicy,
+    Subject,
 )
 from mnc.config.names import (
     check_cluster,
@@ -104,6 +105,13 @@ class Settings(NatsSecurity):
         Field(description="The JetStream stream, and the first token of its subjects."),
         Allowed(r"up to 255 bytes without white space or any of . * > / \ and not $ or _ first"),
     ] = "cs"
+    nats_subject: Annotated[
+        Subject,
+        Field(
+            description="The subject of an event; a word in a part's place makes subjects fewer."
+        ),
+        Allowed("{stream}.{collection}. and two parts: {operation} or a word, {id} or a word"),
+    ] = "{stream}.{collection}.{operation}.{id}"
     raft_cluster_size: Annotated[
         int,
         Field(ge=1, le=9, description="How many instances elect who works; 1 works alone."),

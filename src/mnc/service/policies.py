@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import assert_never
 
 from mnc.capture.demultiplex import Encode
@@ -13,6 +13,7 @@ from mnc.drivers.nats.claims import JetStreamPayloads
 from mnc.drivers.nats.session import NatsSession
 from mnc.encode.dead_letter import DeadLetteringEncoder
 from mnc.encode.event import Encoder
+from mnc.encode.subject import SubjectForm
 from mnc.model import EXPANDED_OPERATIONS, EncodedEvent, ResumeToken
 from mnc.publish.remedy import ClaimChecks, DeadLetters, Remedies, Remedy, Stop
 
@@ -30,10 +31,9 @@ class Policies:
             stream=settings.nats_stream_name,
             ack_timeout_s=settings.nats_ack_timeout_s,
         )
-        encoder = Encoder(stream=settings.nats_stream_name)
-        self._encoders: Mapping[PoisonPolicy, Encode] = {
-            "stop": encoder,
-            "deadletter": DeadLetteringEncoder(encoder),
+        self._encoders = {
+            policy: _encoder(policy, stream=settings.nats_stream_name)
+            for policy in settings.policies
         }
 
     def _of(self, collection: str) -> CollectionPolicy:
@@ -64,7 +64,7 @@ class Policies:
 
     def encode(self, change: ChangeDocument, collection: str, /) -> EncodedEvent:
         """See `Encode.encode`."""
-        return self._encoders[self._of(collection).on_poison].encode(change, collection)
+        return self._encoders[self._of(collection)].encode(change, collection)
 
     def token_of(self, change: ChangeDocument, /) -> ResumeToken:
         """See `Encode.token_of`."""
@@ -80,6 +80,11 @@ class Policies:
                 return Stop("set NATS_OVERSIZE=objectstore")
             case _:
                 assert_never(policy)
+
+
+def _encoder(policy: CollectionPolicy, *, stream: str) -> Encode:
+    encoder = Encoder(stream=stream, form=SubjectForm.of(policy.subject))
+    return encoder if policy.on_poison == "stop" else DeadLetteringEncoder(encoder)
 
 
 def _for_poison(policy: PoisonPolicy) -> Remedy:
