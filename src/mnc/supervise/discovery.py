@@ -107,10 +107,9 @@ class Discovery:
         match self._failure:
             case None:
                 return None if self._is_complete else "the collections are being looked for"
-            case PositionLostError():
+            case PositionLostError(message=message):
                 return (
-                    "collections that were created can't be found, for the oplog no longer reaches "
-                    "back to where they were last looked for; to go on from now, remove the "
+                    f"new collections can't be found: {message}; to go on from now, remove the "
                     'document with the collection "" from MONGO_RESUME_TOKENS_COLLECTION, and '
                     "restart"
                 )
@@ -123,6 +122,7 @@ class Discovery:
         Cancellation: what was found is there for the next one that looks.
         """
         attempt = 0
+        self._is_complete, self._failure = False, None
         while True:
             started_at = trio.current_time()
             try:
@@ -140,9 +140,11 @@ class Discovery:
         # The position BEFORE the names: what an instance found before it moved on is among them.
         position = await self._begin()
         self._known |= self._wanted(await self._store.watched(self._database))
+        since = position.cluster_time
+        # To see that the position isn't lost, BEFORE collections get it.
+        await (await self._source.open(self._known, since=since)).aclose()
         await self._add(await self._source.existing(), after=position)
         changed(self._known)
-        since = position.cluster_time
         while True:
             stream = await self._source.open(self._known, since=since)
             try:

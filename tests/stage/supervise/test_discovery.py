@@ -191,10 +191,12 @@ async def test_a_lost_position_is_told_and_not_passed_over() -> None:
     world = _World()
     await world.run_for(2)
     world.oplog.tick(seconds=5)
+    world.oplog.write("orders_1")
     world.oplog.forget()
     world.restart()
     await world.run_for(600)
-    assert len(world.oplog.streams) == 1  # the one from before
+    assert len(world.oplog.streams) == 2  # those from before
+    assert "orders_1" not in world.positions  # it would get a position that is lost
     reason = world.discovery.not_ready_because()
     assert reason is not None
     assert 'the collection ""' in reason
