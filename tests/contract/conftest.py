@@ -9,6 +9,11 @@ from typing import Any, Protocol, cast
 import pytest
 import trio
 from pymongo import MongoClient
+from tests.contract.newcomers import (
+    FakeNewcomerHarness,
+    MongoNewcomerHarness,
+    NewcomerHarness,
+)
 from tests.contract.registers import FakeRegisterHarness, MongoRegisterHarness, RegisterHarness
 from tests.contract.sources import FakeSourceHarness, MongoHarness, SourceHarness
 from tests.contract.stores import FakeStoreHarness, MongoStoreHarness, StoreHarness
@@ -208,6 +213,22 @@ def changes(request: pytest.FixtureRequest) -> SourceHarness:
     if request.param == "fake":
         return FakeSourceHarness()
     return cast(SourceHarness, request.getfixturevalue("mongo"))
+
+
+@pytest.fixture
+async def mongo_newcomers(
+    mongo: MongoHarness, mongo_connection: MongoConnection
+) -> MongoNewcomerHarness:
+    """Give the driver that looks for collections."""
+    return MongoNewcomerHarness(mongo, mongo_connection)
+
+
+@pytest.fixture(params=["fake", "real"])
+def newcomers(request: pytest.FixtureRequest) -> NewcomerHarness:
+    """Give both sources of newcomers in turn."""
+    if request.param == "fake":
+        return FakeNewcomerHarness()
+    return cast(NewcomerHarness, request.getfixturevalue("mongo_newcomers"))
 
 
 @pytest.fixture

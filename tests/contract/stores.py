@@ -6,9 +6,9 @@ from typing import Protocol
 
 from tests.fakes.checkpoints import FakeCheckpointStore
 
-from mnc.checkpoint.ports import CheckpointStore
 from mnc.drivers.mongo.checkpoints import MongoCheckpointStore
 from mnc.drivers.mongo.connection import MongoConnection
+from mnc.supervise.discovery import NewcomerStore
 
 __all__ = ["TOKENS_COLLECTION", "FakeStoreHarness", "MongoStoreHarness", "StoreHarness"]
 
@@ -18,7 +18,7 @@ TOKENS_COLLECTION = "cs_resume_tokens"
 class StoreHarness(Protocol):
     """Gives the stores of several streams, which share a database."""
 
-    def store(self, stream: str = "cs") -> CheckpointStore:
+    def store(self, stream: str = "cs") -> NewcomerStore:
         """Return what is under test, anew, as after a restart."""
         ...
 
@@ -29,7 +29,7 @@ class FakeStoreHarness:
     def __init__(self) -> None:
         self._stores: dict[str, FakeCheckpointStore] = {}
 
-    def store(self, stream: str = "cs") -> CheckpointStore:
+    def store(self, stream: str = "cs") -> NewcomerStore:
         """Return the stream's store."""
         return self._stores.setdefault(stream, FakeCheckpointStore())
 
@@ -40,6 +40,6 @@ class MongoStoreHarness:
     def __init__(self, connection: MongoConnection) -> None:
         self._connection = connection
 
-    def store(self, stream: str = "cs") -> CheckpointStore:
+    def store(self, stream: str = "cs") -> NewcomerStore:
         """Return a new store."""
         return MongoCheckpointStore(self._connection, collection=TOKENS_COLLECTION, stream=stream)

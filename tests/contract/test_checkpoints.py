@@ -121,6 +121,17 @@ async def test_streams_are_kept_apart(stores: StoreHarness) -> None:
     assert await stores.store("other").load(NAMESPACE) is None
 
 
+async def test_what_has_a_checkpoint_can_be_listed(stores: StoreHarness) -> None:
+    """The names of one database and one stream are listed, and no others."""
+    assert list(await stores.store().watched(NAMESPACE.database)) == []
+    await stores.store().save(NAMESPACE, checkpoint(1, stream_seq=0))
+    await stores.store().create(_OTHER, checkpoint(1, stream_seq=0))
+    elsewhere = Namespace(database="elsewhere", collection="users")
+    await stores.store().save(elsewhere, checkpoint(1, stream_seq=0))
+    await stores.store("other").save(NAMESPACE, checkpoint(1, stream_seq=0))
+    assert set(await stores.store().watched(NAMESPACE.database)) == {"users", "movies"}
+
+
 @pytest.mark.parametrize("steps", range(4))
 async def test_an_abandoned_save_does_no_harm(stores: StoreHarness, steps: int) -> None:
     """A save that is cancelled midway may still happen, and never replaces a later one."""

@@ -8,7 +8,7 @@ times.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -66,6 +66,14 @@ class FakeCheckpointStore:
         if fault is not None:
             raise fault
         return self.checkpoints.get(namespace)
+
+    async def watched(self, database: str) -> Collection[str]:
+        """Return the names that have a checkpoint."""
+        fault = self.load_faults()
+        await trio.sleep(self._latency())
+        if fault is not None:
+            raise fault
+        return [each.collection for each in self.checkpoints if each.database == database]
 
     async def create(self, namespace: Namespace, checkpoint: Checkpoint) -> Checkpoint:
         """Store the first checkpoint unless there is one."""

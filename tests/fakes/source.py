@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -41,9 +41,10 @@ class _Entry:
     change: ChangeDocument
     size_bytes: int = _EVENT_BYTES
 
-    def passes(self, collections: Collection[str]) -> bool:
-        """Whether a stream over `collections` shows it."""
-        return self.collection is None or not {self.collection, self.target}.isdisjoint(collections)
+    def passes(self, wants: Callable[[str], bool]) -> bool:
+        """Whether a stream over the collections that `wants` says yes to shows it."""
+        concerned = (self.collection, self.target)
+        return self.collection is None or any(name and wants(name) for name in concerned)
 
     @property
     def is_invalidate(self) -> bool:
@@ -166,6 +167,14 @@ class FakeSource:
             and entry.change["operationType"] not in {"drop", "rename"}
         ]
 
+    def collections(self) -> Collection[str]:
+        """Return the collections that exist."""
+        found: dict[str, bool] = {}
+        for entry in self._oplog:
+            if entry.collection is not None:
+                found[entry.collection] = entry.change["operationType"] != "drop"
+        return [name for name, exists in found.items() if exists]
+
     # --- the server ------------------------------------------------------------------------------
 
     def _check_history(self, since: ClusterTime) -> None:
@@ -232,6 +241,8 @@ class FakeChangeStream:
     ) -> None:
         self.start = start
         self.collections = tuple(collections)
+        self.passes: Callable[[str], bool] = self.collections.__contains__
+        """Says whether a collection's events pass the filter."""
         self.is_closed = False
         self.batch_sizes: list[int] = []
         """What each reply was asked to hold at most."""
@@ -265,7 +276,7 @@ class FakeChangeStream:
         """Go on to the next entry that passes the filter, if there is one."""
         oplog = self._source._oplog
         while self._next_index < len(oplog):
-            if oplog[self._next_index].passes(self.collections):
+            if oplog[self._next_index].passes(self.passes):
                 return True
             self._next_index += 1
         return False

@@ -16,6 +16,7 @@ from tests.fakes.stream import FakeStream
 from mnc.acquire import acquire
 from mnc.capture.budget import ByteBudget
 from mnc.capture.copier import Copier
+from mnc.capture.options import CaptureOptions
 from mnc.capture.reader import CaptureObserver, Detach, Merge, Reader
 from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper
@@ -136,6 +137,8 @@ class FakeWorkshop:
         self.budget = ByteBudget(budget_bytes)
         self.readers: list[Reader] = []
         """Every reader that was built, in order."""
+        self.options: dict[str, CaptureOptions] = {}
+        """What collections want of their change streams, if not the usual."""
         self._world = world
         self._in_flight = trio.CapacityLimiter(batches_in_flight)
         self._checkpoint_interval_s = checkpoint_interval_s
@@ -194,6 +197,7 @@ class FakeWorkshop:
             collection=collection,
             frontier=reached.position.token,
             account=self.budget.open_account(),
+            options=self.options.get(collection, CaptureOptions()),
         )
         under_way = reached.position.snapshot
         copier = (
@@ -226,7 +230,7 @@ class FakeWorkshop:
         reader = Reader(
             source=self._world.source,
             encode=Encoder(stream=_STREAM),
-            operations=_OPERATIONS,
+            operations=lambda _: _OPERATIONS,
             routes=routes,
             observer=observer,
             merge=merge,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from mnc.errors import ConfigError, SinkUnavailableError, SourceUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_COMMANDS = ["up", "serve", "check", "tail", "status", "migrate", "snapshot"]
+_COMMANDS = ["up", "serve", "config", "check", "tail", "status", "migrate", "snapshot"]
 
 
 @pytest.fixture
@@ -207,3 +208,51 @@ def test_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
         assert row.name in words
         assert f"{row.default}]" in words or (row.default is None and "[required]" in words)
     assert "MNC_CONFIG" in words
+
+
+@pytest.fixture
+def only(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
+    """Return a function that sets the environment for a command."""
+
+    def replace(environ: dict[str, str]) -> None:
+        for name in os.environ:
+            monkeypatch.delenv(name)
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+
+    return replace
+
+
+_ENOUGH = {"MONGO_URI": "mongodb://u:hush@h/shop", "MONGO_WATCH_COLLECTIONS": "users"}
+
+
+def test_config_shows_what_is_in_force(
+    only: Callable[[dict[str, str]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`mnc config` prints a line for each setting without its secret, and names misspelt ones."""
+    only(_ENOUGH | {"HTTP_PROT": "1"})
+    assert run(["config"]) == 0
+    shown = capsys.readouterr()
+    assert "MONGO_URI\tmongodb://***@h/shop\tenvironment\n" in shown.out
+    assert "HTTP_PORT\t3000\tdefault\n" in shown.out
+    assert "hush" not in shown.out
+    assert shown.err == "mnc: the variable HTTP_PROT is no setting; is HTTP_PORT meant?\n"
+
+
+def test_config_shows_json(
+    only: Callable[[dict[str, str]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`mnc config --json` prints one object; an unset value is null."""
+    only(_ENOUGH)
+    assert run(["config", "--json"]) == 0
+    settings = json.loads(capsys.readouterr().out)["settings"]
+    assert {"name": "NATS_TOKEN", "value": None, "source": "default", "path": None} in settings
+
+
+def test_config_of_wrong_settings_is_2(
+    only: Callable[[dict[str, str]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`mnc config` ends with 2 and the same line as `mnc serve` when a setting is wrong."""
+    only(_ENOUGH | {"HTTP_PORT": "eighty"})
+    assert run(["config"]) == 2
+    assert capsys.readouterr().err.startswith("mnc: HTTP_PORT: found 'eighty'")

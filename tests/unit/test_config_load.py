@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnc.config import Settings, load_settings, near_misses
+from mnc.config import (
+    SettingInForce,
+    Settings,
+    load_settings,
+    near_misses,
+    setting_rows,
+    settings_in_force,
+)
 from mnc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -105,7 +112,7 @@ def test_bytes_may_have_a_unit(written: str) -> None:
         ("MONGO_WATCH_COLLECTIONS", ","),
         ("MONGO_WATCH_COLLECTIONS", "users,users"),
         ("MONGO_WATCH_COLLECTIONS", "users,a$b"),
-        ("MONGO_WATCH_COLLECTIONS", "user*"),
+        ("MONGO_WATCH_COLLECTIONS", "users,!u*"),
         ("MONGO_WATCH_COLLECTIONS", "x" * 251),
         ("MONGO_WATCH_OPERATIONS", "insert,upsert"),
         ("MONGO_WATCH_OPERATIONS", "insert,insert"),
@@ -351,3 +358,50 @@ def test_other_variables_are_no_near_misses(environ: dict[str, str]) -> None:
 def test_settings_is_the_type_that_is_returned() -> None:
     """`load_settings` returns the model itself, which other modules take as an argument."""
     assert type(load_settings(_ENOUGH)) is Settings
+
+
+def _in_force(environ: dict[str, str]) -> dict[str, SettingInForce]:
+    return {setting.name: setting for setting in settings_in_force(environ)}
+
+
+def test_each_setting_in_force_says_where_it_came_from(tmp_path: Path) -> None:
+    """The environment, a file of a secret, the TOML file and the default are told apart."""
+    toml, secret = tmp_path / "mnc.toml", tmp_path / "uri"
+    toml.write_text('nats_stream_name = "file"\nhttp_port = 1\nmongo_watch_collections = ["a"]')
+    secret.write_text("mongodb://u:p@h/shop?x=y")
+    found = _in_force(
+        {"MNC_CONFIG": str(toml), "MONGO_URI_FILE": str(secret), "HTTP_PORT": "2", "LOG_LEVEL": ""}
+    )
+    assert found["MONGO_URI"] == SettingInForce(
+        name="MONGO_URI",
+        value="mongodb://***@h/shop?***",
+        source="secret file",
+        path=str(secret),
+    )
+    assert found["NATS_STREAM_NAME"] == SettingInForce(
+        name="NATS_STREAM_NAME", value="file", source="TOML file", path=str(toml)
+    )
+    assert found["HTTP_PORT"] == SettingInForce(
+        name="HTTP_PORT", value="2", source="environment", path=None
+    )
+    assert found["LOG_LEVEL"] == SettingInForce(
+        name="LOG_LEVEL", value="info", source="default", path=None
+    )
+
+
+def test_every_setting_in_force_is_written_as_a_user_would() -> None:
+    """Each setting has its row; what is shown of a default is what the documentation says."""
+    found = _in_force(_ENOUGH | {"PUBLISH_MAX_INFLIGHT_BYTES": "64MB", "NATS_TOKEN": "hush"})
+    assert found.keys() == {row.name for row in setting_rows()}
+    assert found["PUBLISH_MAX_INFLIGHT_BYTES"].value == "64000000"
+    assert found["NATS_TOKEN"].value == "***"
+    for row in setting_rows():
+        if found[row.name].source == "default":
+            assert (found[row.name].value or "unset") == row.default
+
+
+def test_wrong_settings_are_not_in_force() -> None:
+    """What `load_settings` refuses is refused, with the same words."""
+    with pytest.raises(ConfigError) as caught:
+        settings_in_force(_ENOUGH | {"HTTP_PORT": "eighty"})
+    assert str(caught.value) == _problem(HTTP_PORT="eighty")

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from mnc.config.names import check_collection, check_database, check_stream, check_unique
+from mnc.config.names import (
+    check_collection,
+    check_database,
+    check_stream,
+    check_subject,
+    check_unique,
+)
 
 
 @pytest.mark.parametrize("name", ["shop", "a*b", "é", "a:b", "x" * 63])
@@ -74,3 +80,37 @@ def test_a_name_that_stands_twice_is_named() -> None:
     assert check_unique(("a", "b")) == ("a", "b")
     with pytest.raises(ValueError, match="'b' stands there 3 times"):
         check_unique(("a", "b", "b", "b"))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{stream}.{collection}.{operation}.{id}",
+        "{stream}.{collection}.{operation}.all",
+        "{stream}.{collection}.v-1.x_2",
+    ],
+)
+def test_templates_of_four_parts_pass(template: str) -> None:
+    """The last two parts of a subject are the event's or words."""
+    assert check_subject(template) == template
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "",
+        "{stream}.{collection}.{operation}",
+        "{stream}.{collection}.{operation}.{id}.more",
+        "{collection}.{stream}.{operation}.{id}",
+        "{stream}.{collection}.{id}.{operation}",
+        "{stream}.{collection}.{operation}.*",
+        "{stream}.{collection}.{operation}.é",
+        "{stream}.{collection}.{operation}.{_id}",
+        "{stream}.{collection}.{operation}.{id}\n",
+        "cs.{collection}.{operation}.{id}",
+    ],
+)
+def test_other_templates_are_refused(template: str) -> None:
+    """What the stream doesn't take, or where a position couldn't be found, is refused."""
+    with pytest.raises(ValueError, match="other parts"):
+        check_subject(template)

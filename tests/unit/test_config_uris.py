@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnc.config import mask_credentials
-from mnc.config.uris import mongo_database, mongo_options, nats_servers
+from mnc.config.uris import mask_secret, mongo_database, mongo_options, nats_servers
 
 
 @pytest.mark.parametrize(
@@ -144,3 +144,23 @@ def test_masking_takes_linear_time() -> None:
     """A hostile line of a library's log does not stop the process."""
     for part in ("://", "\\", "\\\\", "a", "@", '\\"', "://@"):
         mask_credentials("mongodb://" + part * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("secret", "shown"),
+    [
+        ("mongodb://h:27017,i/shop", "mongodb://h:27017,i/shop"),
+        ("mongodb://u:p@h/shop?tlsCertificateKeyFilePassword=p", "mongodb://***@h/shop?***"),
+        ("mongodb://u:x://y@h/shop", "mongodb://***@h/shop"),
+        ('mongodb://u:"p @h/shop', "mongodb://***@h/shop"),
+        ("nats://a:1,tls://b", "nats://a:1,tls://b"),
+        ("nats://u:p@a,nats://u:p@b", "nats://***@b"),
+        ("SUAM", "***"),
+        ("p@ssword", "***"),
+    ],
+)
+def test_of_a_secret_only_the_hosts_and_the_path_of_a_uri_are_shown(
+    secret: str, shown: str
+) -> None:
+    """User information goes whatever is in it, options go too, and what is no URI goes whole."""
+    assert mask_secret(secret) == shown

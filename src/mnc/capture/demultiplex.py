@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +18,7 @@ __all__ = [
     "REPLY_TARGET_BYTES",
     "Encode",
     "Lot",
+    "Operations",
     "demultiplex",
     "next_batch_size",
 ]
@@ -30,6 +31,10 @@ MAX_BATCH_SIZE = 1000
 
 REPLY_TARGET_BYTES = 512 * 1024
 """The size of reply to aim at: a reader holds up to three replies outside the byte budget."""
+
+
+Operations = Callable[[str], Collection[str]]
+"""Returns the operations of a collection that are captured."""
 
 
 class Encode(Protocol):
@@ -59,20 +64,20 @@ def demultiplex(
     changes: Sequence[ChangeDocument],
     *,
     frontiers: Mapping[str, ResumeToken],
-    operations: Collection[str],
+    operations: Operations,
     encode: Encode,
 ) -> Mapping[str, Lot]:
-    """Encode what is wanted: collections in `frontiers`, after their frontier, of `operations`.
+    """Encode what is wanted: collections in `frontiers`, after their frontier, of their operations.
 
     The events of a collection keep their order. One that concerns several is encoded for each.
     """
     lots: dict[str, Lot] = {}
     for change in changes:
-        if change["operationType"] not in operations:
-            continue
         for collection in _concerned(change, frontiers):
             frontier = frontiers.get(collection)
-            if frontier is None or encode.token_of(change) <= frontier:
+            if frontier is None or change["operationType"] not in operations(collection):
+                continue
+            if encode.token_of(change) <= frontier:
                 continue
             lot = lots.get(collection)
             if lot is None:

@@ -24,7 +24,14 @@ from typing import Protocol
 import trio
 
 from mnc.capture.completeness import Lack
-from mnc.capture.demultiplex import FIRST_BATCH_SIZE, Encode, Lot, demultiplex, next_batch_size
+from mnc.capture.demultiplex import (
+    FIRST_BATCH_SIZE,
+    Encode,
+    Lot,
+    Operations,
+    demultiplex,
+    next_batch_size,
+)
 from mnc.capture.ports import ChangeSource, ChangeStream, Open, Reply, StartAfter, StartAt
 from mnc.capture.route import Route
 from mnc.errors import SourceError
@@ -102,8 +109,9 @@ class _Delivery:
 class Reader:
     """Read one database's change stream for a set of routes.
 
-    Invariants: a route's frontier says what it has been delivered; so where this reader begins, and
-    which other reader read for the route before, makes no difference to what the route gets.
+    Invariants: `options` are those of all its routes. A route's frontier says what it has been
+    delivered; so where this reader begins, and which other reader read for the route before, makes
+    no difference to what the route gets.
     """
 
     def __init__(
@@ -111,7 +119,7 @@ class Reader:
         *,
         source: ChangeSource,
         encode: Encode,
-        operations: Collection[str],
+        operations: Operations,
         routes: Iterable[Route],
         observer: CaptureObserver,
         merge: Merge,
@@ -121,6 +129,8 @@ class Reader:
         self._encode = encode
         self._operations = operations
         self._routes = {route.collection: route for route in routes}
+        self.options = next(iter(self._routes.values())).options
+        """What its change streams are opened with."""
         self._observer = observer
         self._merge = merge
         self._detach = detach

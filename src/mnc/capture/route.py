@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import trio
 
 from mnc.capture.budget import Account
+from mnc.capture.options import CaptureOptions
 from mnc.errors import MncError
 from mnc.model import EncodedEvent, ResumeToken
 
@@ -37,8 +38,17 @@ class Route:
     delivered; what the account holds is the size of the events delivered and not yet settled.
     """
 
-    def __init__(self, *, collection: str, frontier: ResumeToken, account: Account) -> None:
+    def __init__(
+        self,
+        *,
+        collection: str,
+        frontier: ResumeToken,
+        account: Account,
+        options: CaptureOptions = CaptureOptions(),  # noqa: B008 - frozen
+    ) -> None:
         self.collection = collection
+        self.options = options
+        """What a change stream has to be opened with that reads for this route."""
         self._frontier = frontier
         self._account = account
         self._buffer: deque[EncodedEvent] = deque()

@@ -27,6 +27,7 @@ _EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 _COMMANDS = {
     "up": "Try it: real servers on this machine, sample changes, a live view.",
     "serve": "Run the connector, with settings from the environment.",
+    "config": "Show the settings in force, and where each came from.",
     "check": "Check the settings and both servers, and say what to do.",
     "tail": "Follow the events in the stream.",
     "status": "Show what an instance does, and its cluster.",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 import click
@@ -12,9 +13,10 @@ import trio
 from rich.console import Console
 
 from mnc.cli.settings import SettingsCommand
-from mnc.config import Settings, load_settings, near_misses
+from mnc.config import Selection, Settings, load_settings, near_misses
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.inspect import inspect_mongo
+from mnc.drivers.mongo.newcomers import MongoNewcomerSource
 from mnc.drivers.nats.inspect import inspect_nats
 from mnc.drivers.nats.session import NatsSession
 from mnc.errors import SinkError, SourceError
@@ -73,12 +75,13 @@ async def _ask_servers(settings: Settings, timeout_s: float) -> list[Finding]:
     """
     mongo = MongoConnection(settings.mongo_uri.get_secret_value(), app_name="mnc check")
     session = NatsSession(settings.nats_servers, name="mnc check", security=settings)
+    watched = await _watched(mongo, settings.selection, timeout_s)
 
     async def ask_mongo() -> MongoFacts | SourceError:
         try:
             return await inspect_mongo(
                 mongo,
-                watched=settings.mongo_watch_collections,
+                watched=watched,
                 tokens_collection=settings.mongo_resume_tokens_collection,
                 stream=settings.nats_stream_name,
                 timeout_s=timeout_s,
@@ -91,7 +94,7 @@ async def _ask_servers(settings: Settings, timeout_s: float) -> list[Finding]:
             return await inspect_nats(
                 session,
                 stream=settings.nats_stream_name,
-                watched=settings.mongo_watch_collections,
+                watched=watched,
                 timeout_s=timeout_s,
             )
         except SinkError as error:
@@ -111,6 +114,15 @@ async def _ask_servers(settings: Settings, timeout_s: float) -> list[Finding]:
             oversize=settings.nats_oversize,
         ),
     ]
+
+
+async def _watched(mongo: MongoConnection, selection: Selection, timeout_s: float) -> Sequence[str]:
+    """Return the names to look at: those in the settings, and what globs take of what exists."""
+    found: Collection[str] = ()
+    if selection.globs:
+        with suppress(SourceError), trio.move_on_after(timeout_s):  # it is found again, and told
+            found = await MongoNewcomerSource(mongo, selection).existing()
+    return list(dict.fromkeys([*selection.names, *sorted(found)]))
 
 
 async def _both(

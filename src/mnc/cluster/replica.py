@@ -94,8 +94,8 @@ class Instance:
     """A name of this process's own."""
     size: int
     """How many members vote."""
-    collections: AbstractSet[str]
-    """What is shared out while this instance leads."""
+    wanted: Callable[[AbstractSet[str]], AbstractSet[str]]
+    """Returns what is shared out while this instance leads, given what is shared out so far."""
     assignment: AssignmentPolicy
     pace: Pace
 
@@ -450,7 +450,7 @@ class Replica:
             return  # proposed already; in this term it will be committed, or passed over
         assign = place(
             self.state,
-            collections=self._instance.collections,
+            collections=self._instance.wanted(self.state.shares.keys()),
             live={node for node in self._raft.configuration.voters if self._answers(node)},
             policy=Spread() if self._instance.assignment == "spread" else OnLeader(self.node),
         )

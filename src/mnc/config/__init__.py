@@ -1,12 +1,21 @@
 """The settings: read once at the edge, checked, and frozen."""
 
-from mnc.config.load import load_settings, near_misses
+from mnc.config.fields import OversizePolicy, PoisonPolicy
+from mnc.config.load import (
+    SettingInForce,
+    SettingSource,
+    load_settings,
+    near_misses,
+    settings_in_force,
+)
+from mnc.config.schema import toml_schema
+from mnc.config.sections import CollectionPolicy
 from mnc.config.security import NatsSecurity
+from mnc.config.selection import Selection
 from mnc.config.settings import (
     AssignmentPolicy,
     LogFormat,
     LogLevel,
-    OversizePolicy,
     SettingRow,
     Settings,
     setting_rows,
@@ -15,14 +24,21 @@ from mnc.config.uris import mask_credentials
 
 __all__ = [
     "AssignmentPolicy",
+    "CollectionPolicy",
     "LogFormat",
     "LogLevel",
     "NatsSecurity",
     "OversizePolicy",
+    "PoisonPolicy",
+    "Selection",
+    "SettingInForce",
     "SettingRow",
+    "SettingSource",
     "Settings",
     "load_settings",
     "mask_credentials",
     "near_misses",
     "setting_rows",
+    "settings_in_force",
+    "toml_schema",
 ]

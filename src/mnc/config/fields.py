@@ -1,10 +1,27 @@
-"""What a setting's declaration says beside its type."""
+"""What a setting's declaration says beside its type, and the types that several places declare."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-__all__ = ["Allowed"]
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from mnc.config.names import check_subject, check_unique
+from mnc.model import Operation
+
+__all__ = [
+    "Allowed",
+    "AnyCase",
+    "Entries",
+    "Operations",
+    "OversizePolicy",
+    "PoisonPolicy",
+    "Subject",
+]
+
+OversizePolicy = Literal["objectstore", "deadletter", "stop"]
+PoisonPolicy = Literal["deadletter", "stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,3 +29,36 @@ class Allowed:
     """What a setting may be, in the words of its error message."""
 
     text: str
+
+
+def _split(value: object) -> object:
+    """Split a comma-separated list; a list from a TOML file stays as it is."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+AnyCase = BeforeValidator(_lower)
+
+Entries = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split, json_schema_input_type=list[str] | str),
+    Field(min_length=1),
+    AfterValidator(check_unique),
+]
+"""A list, separated by commas, in which nothing stands twice."""
+
+Operations = Annotated[
+    tuple[Operation, ...],
+    BeforeValidator(_split, json_schema_input_type=list[Operation] | str),
+    Field(min_length=1),
+    AfterValidator(check_unique),
+]
+"""The same of operations."""
+
+Subject = Annotated[str, AfterValidator(check_subject)]
+"""The template of a subject."""

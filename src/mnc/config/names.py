@@ -15,6 +15,7 @@ __all__ = [
     "check_database",
     "check_node_name",
     "check_stream",
+    "check_subject",
     "check_unique",
 ]
 
@@ -25,6 +26,10 @@ _INTERNAL_DATABASES = frozenset({"admin", "config", "local"})
 
 _STREAM_FORBIDS = frozenset(" .*>/\\")
 _STREAM_MAX_BYTES = 255
+
+_SUBJECT = re.compile(
+    r"\{stream\}\.\{collection\}\.(\{operation\}|[\w-]{1,40})\.(\{id\}|[\w-]{1,40})", re.ASCII
+)
 
 _CLUSTER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NODE_NAME_MAX = 255
@@ -72,6 +77,16 @@ def check_stream(name: str) -> str:
     if len(name.encode()) > _STREAM_MAX_BYTES:
         raise ValueError(f"it is longer than {_STREAM_MAX_BYTES} bytes")
     return name
+
+
+def check_subject(template: str) -> str:
+    """Return the template of a subject if it gives one of four parts; raise ValueError if not.
+
+    The first two parts stay as they are: the stream takes them, and positions are looked for there.
+    """
+    if not _SUBJECT.fullmatch(template):
+        raise ValueError("it has other parts")
+    return template
 
 
 def check_cluster(name: str) -> str:

@@ -5,12 +5,12 @@ The messages about wrong settings, `mnc serve --help` and docs/settings.md are m
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import (
-    BeforeValidator,
     ByteSize,
     Field,
     SecretStr,
@@ -18,15 +18,24 @@ from pydantic import (
     field_validator,
 )
 
-from mnc.config.fields import Allowed
+from mnc.config.fields import (
+    Allowed,
+    AnyCase,
+    Entries,
+    Operations,
+    OversizePolicy,
+    PoisonPolicy,
+    Subject,
+)
 from mnc.config.names import (
     check_cluster,
     check_collection,
     check_node_name,
     check_stream,
-    check_unique,
 )
+from mnc.config.sections import NO_SECTION, CollectionPolicy, Section
 from mnc.config.security import NatsSecurity, login_setting
+from mnc.config.selection import Selection, check_entry
 from mnc.config.uris import mongo_database, nats_servers, split_nats_login
 from mnc.model import BeforeChange, FullDocument, Operation
 
@@ -35,18 +44,15 @@ __all__ = [
     "HistoryPolicy",
     "LogFormat",
     "LogLevel",
-    "OversizePolicy",
-    "PoisonPolicy",
     "SettingRow",
     "Settings",
     "SnapshotPolicy",
     "setting_rows",
+    "written",
 ]
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
-OversizePolicy = Literal["objectstore", "deadletter", "stop"]
-PoisonPolicy = Literal["deadletter", "stop"]
 AssignmentPolicy = Literal["spread", "leader"]
 HistoryPolicy = Literal["stop", "snapshot", "now"]
 SnapshotPolicy = Literal["never", "initial", "when_needed"]
@@ -54,26 +60,11 @@ SnapshotPolicy = Literal["never", "initial", "when_needed"]
 _MIB = 1024 * 1024
 
 
-def _split(value: object) -> object:
-    """Split a comma-separated list; a list from a TOML file stays as it is."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-_CommaSeparated = BeforeValidator(_split)
-_AnyCase = BeforeValidator(_lower)
-
-
 class Settings(NatsSecurity):
     """Everything that a user can set, checked.
 
     Invariants: those of NatsSecurity; `repr` and `str` show no secret; `mongo_watch_collections` is
-    not empty, has no name twice, and does not have `mongo_resume_tokens_collection` in it.
+    not empty, has no entry twice, and does not have `mongo_resume_tokens_collection` in it.
     """
 
     mongo_uri: Annotated[
@@ -82,15 +73,15 @@ class Settings(NatsSecurity):
         Allowed("mongodb://[user:password@]host[:port][,...]/database[?options] or mongodb+srv://"),
     ]
     mongo_watch_collections: Annotated[
-        tuple[str, ...],
-        _CommaSeparated,
-        Field(min_length=1, description="The collections to watch."),
-        Allowed("names of collections, separated by commas, each once"),
+        Entries,
+        Field(description="The collections to watch."),
+        Allowed(
+            "names, globs such as orders_* and exclusions such as !audit_*, separated by commas"
+        ),
     ]
     mongo_watch_operations: Annotated[
-        tuple[Operation, ...],
-        _CommaSeparated,
-        Field(min_length=1, description="The operations to publish."),
+        Operations,
+        Field(description="The operations to publish."),
         Allowed(f"one or more of {', '.join(get_args(Operation))}, separated by commas, each once"),
     ] = ("insert", "update", "replace", "delete")
     mongo_full_document: Annotated[
@@ -110,7 +101,7 @@ class Settings(NatsSecurity):
     ] = "cs_resume_tokens"
     mongo_on_history_lost: Annotated[
         HistoryPolicy,
-        _AnyCase,
+        AnyCase,
         Field(description="What to do once MongoDB has forgotten changes before they were read."),
         Allowed(
             "stop: the collection waits for a person; snapshot: it begins with one again; "
@@ -119,7 +110,7 @@ class Settings(NatsSecurity):
     ] = "stop"
     mongo_snapshot: Annotated[
         SnapshotPolicy,
-        _AnyCase,
+        AnyCase,
         Field(description="When the documents that are there already are published, as `read`."),
         Allowed(
             "never; initial: before a collection's first changes; when_needed: also where "
@@ -141,6 +132,13 @@ class Settings(NatsSecurity):
         Field(description="The JetStream stream, and the first token of its subjects."),
         Allowed(r"up to 255 bytes without white space or any of . * > / \ and not $ or _ first"),
     ] = "cs"
+    nats_subject: Annotated[
+        Subject,
+        Field(
+            description="The subject of an event; a word in a part's place makes subjects fewer."
+        ),
+        Allowed("{stream}.{collection}. and two parts: {operation} or a word, {id} or a word"),
+    ] = "{stream}.{collection}.{operation}.{id}"
     raft_cluster_size: Annotated[
         int,
         Field(ge=1, le=9, description="How many instances elect who works; 1 works alone."),
@@ -163,7 +161,7 @@ class Settings(NatsSecurity):
     ] = None
     raft_assignment: Annotated[
         AssignmentPolicy,
-        _AnyCase,
+        AnyCase,
         Field(description="Whether the collections are spread over the instances."),
         Allowed("spread, or leader: the elected instance has them all"),
     ] = "spread"
@@ -195,13 +193,13 @@ class Settings(NatsSecurity):
     ] = 8
     publish_on_poison: Annotated[
         PoisonPolicy,
-        _AnyCase,
+        AnyCase,
         Field(description="What becomes of an event that can never be published."),
         Allowed("deadletter or stop"),
     ] = "deadletter"
     nats_oversize: Annotated[
         OversizePolicy,
-        _AnyCase,
+        AnyCase,
         Field(description="What becomes of an event that is larger than NATS takes."),
         Allowed("objectstore, deadletter or stop"),
     ] = "objectstore"
@@ -227,21 +225,43 @@ class Settings(NatsSecurity):
     ] = 20.0
     log_level: Annotated[
         LogLevel,
-        _AnyCase,
+        AnyCase,
         Field(description="The least severe log lines that are written."),
         Allowed("debug, info, warning or error"),
     ] = "info"
     log_format: Annotated[
         LogFormat,
-        _AnyCase,
+        AnyCase,
         Field(description="The form of the log lines; auto is console on a terminal, else json."),
         Allowed("auto, json or console"),
     ] = "auto"
+
+    collections: Annotated[
+        tuple[Section, ...],
+        Field(description="What differs for some collections, in the order in which it is sought."),
+    ] = ()
 
     @property
     def mongo_database(self) -> str:
         """The database that `mongo_uri` names."""
         return mongo_database(self.mongo_uri.get_secret_value())
+
+    @property
+    def selection(self) -> Selection:
+        """Which collections are watched."""
+        return Selection.of(
+            self.mongo_watch_collections, reserved=(self.mongo_resume_tokens_collection,)
+        )
+
+    def policy(self, collection: str) -> CollectionPolicy:
+        """Return what is in force for a collection: the first section that matches it counts."""
+        matching = (each for each in self.collections if each.matches(collection))
+        return CollectionPolicy.of(self, next(matching, NO_SECTION))
+
+    @property
+    def policies(self) -> Collection[CollectionPolicy]:
+        """All that may be in force for one collection or another."""
+        return {CollectionPolicy.of(self, section) for section in (NO_SECTION, *self.collections)}
 
     @property
     def nats_servers(self) -> tuple[str, ...]:
@@ -258,13 +278,8 @@ class Settings(NatsSecurity):
     @classmethod
     def _are_collections(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         for name in names:
-            check_collection(name, database=_database(info))
-        return check_unique(names)
-
-    @field_validator("mongo_watch_operations")
-    @classmethod
-    def _are_unique(cls, names: tuple[Operation, ...]) -> tuple[Operation, ...]:
-        check_unique(names)
+            check_entry(name, database=_database(info))
+        Selection.of(names)
         return names
 
     @field_validator("mongo_resume_tokens_collection")
@@ -328,7 +343,10 @@ class SettingRow:
 
 
 def setting_rows() -> tuple[SettingRow, ...]:
-    """Describe every setting, in the order of the model, those of NatsSecurity last."""
+    """Describe every setting, in the order of the model, those of NatsSecurity last.
+
+    The sections of a TOML file are none: they have no name in the environment.
+    """
     inherited = NatsSecurity.model_fields
     rows = sorted(Settings.model_fields.items(), key=lambda item: item[0] in inherited)
     return tuple(
@@ -336,15 +354,17 @@ def setting_rows() -> tuple[SettingRow, ...]:
             name=name.upper(),
             field=name,
             is_secret=SecretStr in (field.annotation, *get_args(field.annotation)),
-            default=None if field.is_required() else _written(field.default),
+            default=None if field.is_required() else written(field.default),
             allowed=next(rule.text for rule in field.metadata if isinstance(rule, Allowed)),
             description=field.description or "",
         )
         for name, field in rows
+        if any(isinstance(rule, Allowed) for rule in field.metadata)
     )
 
 
-def _written(value: object) -> str:
+def written(value: object) -> str:
+    """Return a setting's value as a user would write it, or "unset"; secrets as they are."""
     match value:
         case None:
             return "unset"
@@ -353,7 +373,7 @@ def _written(value: object) -> str:
         case SecretStr():
             return value.get_secret_value()
         case ByteSize():
-            return f"{value.to('MiB'):g}MiB"
+            return str(int(value)) if value % _MIB else f"{value // _MIB}MiB"
         case tuple():
             return ",".join(value)
         case _:

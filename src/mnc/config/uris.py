@@ -13,6 +13,7 @@ from mnc.config.names import check_database
 
 __all__ = [
     "mask_credentials",
+    "mask_secret",
     "mongo_database",
     "mongo_options",
     "nats_servers",
@@ -32,6 +33,18 @@ _NKEY_SEED = re.compile(r"S[A-Z][A-Z2-7]{56}")
 def mask_credentials(text: str) -> str:
     """Replace the user information of every URI, and every nkey seed, in `text` with `***`."""
     return _NKEY_SEED.sub("***", _USER_INFO.sub("://***@", text))
+
+
+def mask_secret(secret: str) -> str:
+    """Return what may be shown of a secret setting: of a URI its hosts and path, of others `***`.
+
+    A URI's options may hold passwords as well, and a password may look like the end of its URI.
+    """
+    if "://" not in secret:
+        return "***"
+    visible, question_mark, _ = secret.partition("?")
+    hidden = re.sub("://.*@", "://***@", visible, flags=re.DOTALL)
+    return f"{hidden}?***" if question_mark else hidden
 
 
 def mongo_database(uri: str) -> str:

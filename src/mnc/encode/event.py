@@ -12,7 +12,7 @@ from bson import Timestamp
 
 from mnc.encode.payload import to_extended_json
 from mnc.encode.scalar import millis
-from mnc.encode.subject import encode_name, event_subject
+from mnc.encode.subject import SubjectForm, encode_name, event_subject
 from mnc.encode.summary import DATA_ERRORS, SUMMARY_FROM_BYTES, summarize
 from mnc.errors import Recovery, SinkError
 from mnc.model import (
@@ -52,6 +52,8 @@ class Encoder:
 
     stream: str
     """The stream's name, which begins every subject."""
+    form: SubjectForm = SubjectForm()  # noqa: RUF009 - immutable
+    """What subjects have in the place of the operation and the document id."""
 
     def encode(self, change: Mapping[str, object], collection: str, /) -> EncodedEvent:
         """Encode a change event, as `bson` decoded it, for `collection`, which it concerns.
@@ -70,6 +72,7 @@ class Encoder:
                 collection=collection,
                 operation=operation,
                 document_id=key.get("_id"),
+                form=self.form,
             )
             committed_at_s = _committed_at_s(change)
         except DATA_ERRORS as error:
@@ -98,9 +101,16 @@ class Encoder:
                 collection=collection,
                 operation=operation,
                 document_id=key.get("_id") if isinstance(key, dict) else None,
+                form=self.form,
             )
         except DATA_ERRORS:
-            subject = f"{self.stream}.{encode_name(collection)}.{operation}.k:null"
+            subject = event_subject(
+                stream=self.stream,
+                collection=collection,
+                operation=operation,
+                document_id=None,
+                form=self.form,
+            )
         return EncodedEvent(
             token=token,
             operation=operation,

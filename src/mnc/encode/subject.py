@@ -16,6 +16,7 @@ from mnc.model import StoredOperation
 
 __all__ = [
     "StreamSubjects",
+    "SubjectForm",
     "dead_letter_subject",
     "decode_name",
     "encode_name",
@@ -31,16 +32,36 @@ _NAMES_KEPT: Final = 1024
 """Encoded names that are remembered: more collections than one process watches, in 200 KB."""
 
 
+class SubjectForm(NamedTuple):
+    """The words that stand in an event's subject in the place of what it tells; None: nothing."""
+
+    operation: str | None = None
+    document_id: str | None = None
+
+    @classmethod
+    def of(cls, template: str) -> SubjectForm:
+        """Read a template of four parts, such as `{stream}.{collection}.{operation}.all`."""
+        words = (None if part.startswith("{") else part for part in template.split(".")[2:])
+        return cls(*words)
+
+
 def event_subject(
-    *, stream: str, collection: str, operation: StoredOperation, document_id: object
+    *,
+    stream: str,
+    collection: str,
+    operation: StoredOperation,
+    document_id: object,
+    form: SubjectForm = SubjectForm(),  # noqa: B008 - immutable
 ) -> str:
     """Return the subject of a change event: `<stream>.<collection>.<operation>.<document id>`.
 
-    `stream` is a stream's name, so NATS allows it in a subject. What follows it is ASCII, at most
-    2 * PART_LIMIT + 10 bytes. Raises TypeError for a `document_id` that no BSON document holds.
+    The last two are words where `form` has some. `stream` is a stream's name, so NATS allows it in
+    a subject. What follows it is ASCII, at most 2 * PART_LIMIT + 50 bytes. Raises TypeError for a
+    `document_id` that no BSON document holds.
     """
     name = encode_name(collection)
-    return f"{stream}.{name}.{operation}.{encode_document_id(document_id)}"
+    last = form.document_id or encode_document_id(document_id)
+    return f"{stream}.{name}.{form.operation or operation}.{last}"
 
 
 def marker_subject(*, stream: str, collection: str) -> str:

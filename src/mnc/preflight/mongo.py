@@ -208,6 +208,12 @@ def _collections(facts: MongoFacts) -> Finding:
             found=f"{', '.join(others)}, whose changes MongoDB does not report",
             remedy="remove it from MONGO_WATCH_COLLECTIONS; watch what it is made from",
         )
+    if not facts.watched:
+        return finding(
+            level="ok",
+            found=f"none in database {facts.database} yet that MONGO_WATCH_COLLECTIONS takes; each "
+            "is watched from its first document on",
+        )
     missing = [name for name in facts.watched if name not in facts.kinds]
     if missing:
         return finding(

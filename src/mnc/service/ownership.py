@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import platform
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
 import trio
+from trio_util import AsyncValue
 
 from mnc.cluster.node import Node
 from mnc.cluster.replica import Instance, Pace
 from mnc.cluster.view import ClusterView
 from mnc.cluster.wire import Stamp, scope
-from mnc.config import Settings
+from mnc.config import Selection, Settings
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.founding import MongoFoundingRegister
 from mnc.drivers.nats.cluster import NatsTransport
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.sqlite.storage import SqliteStorage
 from mnc.model import SINGLE_INSTANCE, Epoch
+from mnc.raft import Role
+from mnc.supervise.discovery import Discovery
 from mnc.telemetry.cluster import ClusterTelemetry
 from mnc.telemetry.metrics import Metrics
 
-__all__ = ["Alone", "Assign", "InCluster", "Ownership"]
+__all__ = ["Alone", "Assign", "InCluster", "Ownership", "wanted"]
 
 Assign = Callable[[Mapping[str, Epoch]], None]
 """Work on these collections from now on, and on no others."""
@@ -65,14 +69,31 @@ class Ownership(Protocol):
         ...
 
 
+def wanted(
+    selection: Selection, *, found: AbstractSet[str], shared: AbstractSet[str]
+) -> AbstractSet[str]:
+    """Return what a leader shares out that has `found` so much itself, when `shared` is so far.
+
+    What an earlier leader found stays, as far as it is wanted still.
+    """
+    kept = (name for name in shared if selection.wants(name))
+    return {*selection.names, *found, *kept}
+
+
 class Alone:
     """A single instance, which owns everything."""
 
-    def __init__(self, collections: Sequence[str]) -> None:
+    def __init__(self, collections: Collection[str], *, discovery: Discovery | None) -> None:
+        """Own `collections`, and what `discovery` finds."""
         self.initial: Mapping[str, Epoch] = dict.fromkeys(collections, SINGLE_INSTANCE)
+        self._discovery = discovery
 
-    async def run(self, _: Assign, /) -> None:
-        """See `Ownership.run`: nothing ever changes."""
+    async def run(self, assign: Assign, /) -> None:
+        """See `Ownership.run`."""
+        if self._discovery is not None:
+            await self._discovery.run(
+                lambda known: assign(dict.fromkeys(known, SINGLE_INSTANCE)),
+            )
 
     def released(self, collection: str, epoch: Epoch, /) -> None:
         """See `Ownership.released`: there is nobody to tell."""
@@ -85,7 +106,7 @@ class Alone:
 
     def not_ready_because(self) -> str | None:
         """See `Ownership.not_ready_because`."""
-        return None
+        return None if self._discovery is None else self._discovery.not_ready_because()
 
     def status(self) -> Mapping[str, object] | None:
         """See `Ownership.status`."""
@@ -96,7 +117,13 @@ class InCluster:
     """One instance of several."""
 
     def __init__(
-        self, settings: Settings, *, mongo: MongoConnection, metrics: Metrics, http_port: int
+        self,
+        settings: Settings,
+        *,
+        mongo: MongoConnection,
+        metrics: Metrics,
+        http_port: int,
+        discovery: Discovery | None,
     ) -> None:
         """Open the disk. Raises ConfigError or ClusterError when it can't be used."""
         path = settings.raft_log_path or Path("mnc-raft") / str(settings.http_port)
@@ -114,12 +141,15 @@ class InCluster:
             ),
         )
         self.initial: Mapping[str, Epoch] = {}
+        self._selection = settings.selection
+        self._discovery = discovery
+        self._leads = AsyncValue(False)
         self._node = Node(
             instance=Instance(
                 name=settings.raft_node_name or f"{platform.node()}:{http_port}",
                 incarnation=uuid4().hex,
                 size=settings.raft_cluster_size,
-                collections=frozenset(settings.mongo_watch_collections),
+                wanted=self._wanted,
                 assignment=settings.raft_assignment,
                 pace=Pace.of(settings.raft_election_timeout_s),
             ),
@@ -142,6 +172,8 @@ class InCluster:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._session.run)
                 await nursery.start(self._transport.run)
+                if self._discovery is not None:
+                    nursery.start_soon(self._discover_while_leading, self._discovery)
                 await self._node.run(assign)
         finally:
             self._storage.close()
@@ -160,7 +192,10 @@ class InCluster:
 
     def not_ready_because(self) -> str | None:
         """See `Ownership.not_ready_because`."""
-        return self._node.not_ready_because()
+        reason = self._node.not_ready_because()
+        if reason is None and self._discovery is not None and self._leads.value:
+            return self._discovery.not_ready_because()
+        return reason
 
     def status(self) -> Mapping[str, object]:
         """See `Ownership.status`."""
@@ -171,5 +206,20 @@ class InCluster:
             **(view.status() if view else {"node": self._storage.node, "group": None}),
         }
 
+    def _wanted(self, shared: AbstractSet[str]) -> AbstractSet[str]:
+        found = frozenset[str]() if self._discovery is None else self._discovery.known
+        return wanted(self._selection, found=found, shared=shared)
+
+    async def _discover_while_leading(self, discovery: Discovery) -> None:
+        """Look for collections on behalf of all; the next leader goes on where this one ends."""
+        while True:
+            await self._leads.wait_value(True)
+            async with trio.open_nursery() as nursery:
+                # What it finds is placed with the next tick.
+                nursery.start_soon(discovery.run, lambda _: None)
+                await self._leads.wait_value(False)
+                nursery.cancel_scope.cancel()
+
     def _note(self, view: ClusterView | None) -> None:
+        self._leads.value = view is not None and view.soft_state.role is Role.LEADER
         self._telemetry.note(None if view is None else view.figures())

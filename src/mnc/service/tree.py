@@ -24,7 +24,9 @@ import trio
 from mnc import __version__
 from mnc.capture.budget import ByteBudget
 from mnc.config import Settings
+from mnc.drivers.mongo.checkpoints import MongoCheckpointStore
 from mnc.drivers.mongo.connection import MongoConnection
+from mnc.drivers.mongo.newcomers import MongoNewcomerSource
 from mnc.drivers.mongo.requests import MongoSnapshotRequests
 from mnc.drivers.nats.mode import Mode
 from mnc.drivers.nats.session import NatsSession
@@ -37,6 +39,7 @@ from mnc.service.ownership import Alone, InCluster, Ownership
 from mnc.service.probes import ServiceProbes
 from mnc.service.requests import watch_requests
 from mnc.service.workshop import SettingsWorkshop, lost_history
+from mnc.supervise.discovery import Discovery
 from mnc.supervise.policy import RestartPolicy
 from mnc.supervise.supervisor import Supervisor
 from mnc.telemetry.lanes import Lanes
@@ -93,10 +96,13 @@ async def run_service(
     metrics.watch_budget(lambda: budget.statistics().used_bytes, limit_bytes=budget.limit_bytes)
     lanes = Lanes(mongo.database.name, metrics)
     tracing = open_tracing(os.environ)
+    discovery = _discovery(settings, mongo)
     ownership: Ownership = (
-        Alone(settings.mongo_watch_collections)
+        Alone(settings.selection.names, discovery=discovery)
         if settings.raft_cluster_size == 1
-        else InCluster(settings, mongo=mongo, metrics=metrics, http_port=http_port)
+        else InCluster(
+            settings, mongo=mongo, metrics=metrics, http_port=http_port, discovery=discovery
+        )
     )
     requests = MongoSnapshotRequests(
         mongo,
@@ -137,7 +143,7 @@ async def run_service(
             await clients.start(session.run)
             task_status.started(Running(http_port=http_port, readiness=probes.readiness))
             async with trio.open_nursery() as beside:
-                if settings.nats_oversize == "objectstore":
+                if any(policy.oversize == "objectstore" for policy in settings.policies):
                     sweeper = PayloadSweeper(session, stream=settings.nats_stream_name)
                     beside.start_soon(sweeper.run)
                 beside.start_soon(stalls.run)
@@ -162,6 +168,26 @@ async def _send_traces(tracing: Tracing) -> None:
     """Send the traces that are left, if the collector takes them at once."""
     with trio.move_on_after(_LAST_TRACES_S):
         await trio.to_thread.run_sync(tracing.close, abandon_on_cancel=True)
+
+
+def _discovery(settings: Settings, mongo: MongoConnection) -> Discovery | None:
+    """Return what looks for collections, if the settings leave any to be found."""
+    selection = settings.selection
+    if not selection.globs:
+        return None
+    return Discovery(
+        database=mongo.database.name,
+        names=selection.names,
+        wants=selection.wants,
+        source=MongoNewcomerSource(mongo, selection),
+        store=MongoCheckpointStore(
+            mongo,
+            collection=settings.mongo_resume_tokens_collection,
+            stream=settings.nats_stream_name,
+        ),
+        policy=RestartPolicy(),
+        rng=random.Random(),  # noqa: S311 - jitter, no secret
+    )
 
 
 async def _watch(

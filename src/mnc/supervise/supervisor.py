@@ -1,7 +1,8 @@
 """The supervisor of one database: its readers and lanes, their starts, failures and end.
 
 Theory of operation. `assign` says which collections are ours, each with an epoch. Lanes that are
-due start together as a cohort: each acquires its position, then one reader reads for all. A lane
+due start together as a cohort: each acquires its position, then one reader reads for all whose
+change streams show the same (`CaptureOptions`). A lane
 that fails is dropped alone, while its reader goes on for the others; a reader that fails takes its
 lanes along. Either way the lane is due again after a delay, in a later cohort with a reader of its
 own, which hands its lanes to the oldest reader once it has caught up. A lane that is slow goes on
@@ -15,6 +16,7 @@ ends at once, its lane stores what was captured, and then it is released.
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol, assert_never
@@ -22,6 +24,7 @@ from typing import Protocol, assert_never
 import trio
 
 from mnc.capture.completeness import Lack
+from mnc.capture.options import CaptureOptions
 from mnc.capture.reader import CaptureObserver, Detach, Merge, Reader
 from mnc.capture.route import Route
 from mnc.errors import MncError, Recovery, SinkError, SourceError
@@ -38,7 +41,7 @@ _COALESCE_S = 0.5
 """Lanes that are due within this time start together: one change stream instead of many."""
 
 _MAX_READERS = 4
-"""With so many readers no further lane is detached: each is a change stream for MongoDB to serve.
+"""With so many readers alike no further lane is detached: each costs MongoDB a change stream.
 
 While the broker is away, one lane after the other would be.
 """
@@ -94,7 +97,7 @@ class Workshop(Protocol):
         merge: Merge,
         detach: Detach,
     ) -> Reader:
-        """Build a reader for `routes`."""
+        """Build a reader for `routes`, which have the same options."""
         ...
 
 
@@ -275,9 +278,12 @@ class Supervisor:
         return True
 
     async def _run_cohort(self, nursery: trio.Nursery, cohort: Iterable[Charge]) -> None:
-        routes = [route for route in await self._acquire(nursery, cohort) if route.is_open]
-        if routes:
-            await self._run_reader(self._add_reader(nursery, routes))
+        groups = defaultdict[CaptureOptions, list[Route]](list)
+        for route in await self._acquire(nursery, cohort):
+            if route.is_open:
+                groups[route.options].append(route)
+        for routes in groups.values():
+            nursery.start_soon(self._run_reader, self._add_reader(nursery, routes))
 
     async def _acquire(self, nursery: trio.Nursery, cohort: Iterable[Charge]) -> Sequence[Route]:
         """Start the lanes of a cohort, as far as it is ours still; return their routes."""
@@ -349,11 +355,15 @@ class Supervisor:
             route.end(failure)
 
     def _merge(self, reader: Reader) -> bool:
-        oldest = self._readers[0]
+        oldest = self._alike(reader.options)[0]
         return oldest is not reader and oldest.offer(reader)
 
+    def _alike(self, options: CaptureOptions) -> Sequence[Reader]:
+        """Return the readers whose change streams show the same, in order of age."""
+        return [reader for reader in self._readers if reader.options == options]
+
     def _detach(self, nursery: trio.Nursery, route: Route) -> bool:
-        if self._stopping or len(self._readers) >= _MAX_READERS:
+        if self._stopping or len(self._alike(route.options)) >= _MAX_READERS:
             return False
         # At once, not in the task: `stop` has to find it.
         reader = self._add_reader(nursery, [route])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol, assert_never
@@ -214,7 +214,7 @@ class LaneTelemetry:
     def copying(self, snapshot: Snapshot, /, *, estimated: int) -> None:
         """Note that a snapshot begins, or goes on after a restart."""
         state = Copying(documents=snapshot.documents, estimated=estimated)
-        self._log_snapshot("snapshot.began", state)
+        self._log.info("snapshot.began", **self._progress(state))
         self._enter_copying(state)
 
     def copied(self, snapshot: Snapshot, /) -> None:
@@ -223,15 +223,12 @@ class LaneTelemetry:
             return  # it drains
         state = replace(self._state, documents=snapshot.documents)
         if trio.current_time() >= self._next_progress_at:
-            self._log_snapshot("snapshot.progressed", state)
+            self._log.info("snapshot.progressed", **self._progress(state))
         self._enter_copying(state)
 
     def copy_completed(self, snapshot: Snapshot, /) -> None:
         """Note that all documents are stored."""
-        self._log_snapshot(
-            "snapshot.completed",
-            Copying(documents=snapshot.documents, estimated=snapshot.documents),
-        )
+        self._log.info("snapshot.completed", documents=snapshot.documents)
         for gauge in self._snapshot_gauges:
             gauge.set(0)
 
@@ -242,9 +239,10 @@ class LaneTelemetry:
         ):
             gauge.set(count)
 
-    def _log_snapshot(self, event: str, state: Copying) -> None:
+    def _progress(self, state: Copying) -> Mapping[str, int]:
+        """Return what the log says now; the next time is due after a while."""
         self._next_progress_at = trio.current_time() + _PROGRESS_S
-        self._log.info(event, documents=state.documents, estimated=state.estimated)
+        return {"documents": state.documents, "estimated": state.estimated}
 
     def captured(self, events: int) -> None:
         """Count events read from MongoDB."""

@@ -68,7 +68,7 @@ def read_event(message: StreamMessage) -> ShownEvent:
         stream_seq=message.stream_seq,
         stored_at_s=message.stored_at_s,
         collection=printable(_collection(collection)),
-        operation=printable(operation),
+        operation=printable(str(_fields(change).get("operationType", operation))),
         document_id=printable(_unescaped(document_id)),
         dead_letter=None if cause is None else printable(cause),
         lag_s=None if written_at_s is None else message.stored_at_s - written_at_s,

@@ -67,7 +67,7 @@ class Reading:
         return Reader(
             source=self.source,
             encode=encode or Encoder(stream="cs"),
-            operations=_OPERATIONS,
+            operations=lambda _: _OPERATIONS,
             routes=routes,
             observer=self.observer,
             merge=merge,

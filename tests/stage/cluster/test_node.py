@@ -292,6 +292,25 @@ async def test_the_leader_has_everything_where_that_is_asked_for() -> None:
 
 
 @virtual_time
+async def test_what_is_found_is_shared_out_and_stays() -> None:
+    """A leader assigns what it finds, and the next one, who has found nothing yet, keeps it."""
+    async with working_cluster(seed=1) as cluster:
+        cluster.wanted = lambda shared: {*shared, "found"}
+        await cluster.wait_for(lambda: "found" in _all_owned(cluster), timeout_s=5)
+        cluster.wanted = lambda shared: shared
+        before = {number: cluster.owned(number) for number in cluster.processes}
+        leader = cluster.leader()
+        cluster.crash(leader)
+        await cluster.wait_for(lambda: _all_owned(cluster) == {*COLLECTIONS, "found"}, timeout_s=5)
+        for number in cluster.processes:
+            assert before[number].items() <= cluster.owned(number).items()
+
+
+def _all_owned(cluster: VirtualCluster) -> set[str]:
+    return {name for number in cluster.processes for name in cluster.owned(number)}
+
+
+@virtual_time
 async def test_an_owner_that_crashes_while_it_hands_over_does_not_hold_it_up() -> None:
     """A process that is back before it is missed releases what an earlier one of its disk owned."""
     async with trio.open_nursery() as nursery:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -53,6 +54,8 @@ class VirtualCluster:
         self.processes: dict[int, _Process] = {}
         self.size = size
         self.drain_s = _DRAIN_S
+        self.wanted: Callable[[AbstractSet[str]], AbstractSet[str]] = lambda _: COLLECTIONS
+        """What is shared out, given what is so far; the same for all instances."""
         self.nursery = nursery
         self._assignment: AssignmentPolicy = assignment
         self._rng = random.Random(seed)
@@ -73,7 +76,7 @@ class VirtualCluster:
                         name=f"mnc-{number}",
                         incarnation=f"{self._rng.getrandbits(64):x}",
                         size=self.size,
-                        collections=COLLECTIONS,
+                        wanted=self._wanted,
                         assignment=self._assignment,
                         pace=Pace.of(0.5),
                     ),
@@ -140,6 +143,9 @@ class VirtualCluster:
         return await self.wait_for(self.is_working, timeout_s=timeout_s)
 
     # --- the instances ---------------------------------------------------------------------------
+
+    def _wanted(self, shared: AbstractSet[str]) -> AbstractSet[str]:
+        return self.wanted(shared)
 
     async def _run(self, number: int, process: _Process) -> None:
         with process.scope:

@@ -57,7 +57,7 @@ def _split(
     lots = demultiplex(
         changes,
         frontiers={name: token(number) for name, number in frontiers.items()},
-        operations=_OPERATIONS,
+        operations=lambda _: _OPERATIONS,
         encode=encode or _Encode(),
     )
     return {
@@ -89,6 +89,21 @@ def test_what_nobody_wants_is_skipped() -> None:
     assert _split(changes, {"a": 0}) == {"a": [1]}
 
 
+def test_each_collection_has_operations_of_its_own() -> None:
+    """An operation that one collection wants and another doesn't goes to the one alone."""
+    rename = {**_change(3, "a", "rename"), "to": {"db": "test", "coll": "b"}}
+    lots = demultiplex(
+        [_change(1, "a"), _change(2, "b"), rename],
+        frontiers={"a": token(0), "b": token(0)},
+        operations={"a": {"insert"}, "b": {"rename"}}.__getitem__,
+        encode=_Encode(),
+    )
+    assert {name: [it.token for it in lot.events] for name, lot in lots.items()} == {
+        "a": [token(1)],
+        "b": [token(3)],
+    }
+
+
 def test_a_rename_concerns_both_its_collections() -> None:
     """Whoever watches the old name or the new one hears of it, whoever watches both twice."""
     change = {**_change(1, "a", "rename"), "to": {"db": "test", "coll": "b"}}
@@ -113,7 +128,7 @@ def test_nothing_follows_an_event_that_cannot_be_encoded() -> None:
     lots = demultiplex(
         changes[:3] + changes[4:],  # without b's event 2
         frontiers={"a": token(0), "b": token(0)},
-        operations=_OPERATIONS,
+        operations=lambda _: _OPERATIONS,
         encode=encode,
     )
     assert [it.token for it in lots["a"].events] == [token(1)]
@@ -128,7 +143,7 @@ def test_what_events_lack_is_counted_with_them() -> None:
     lots = demultiplex(
         [*changes, _change(4, "b")],
         frontiers={"a": token(1), "b": token(0)},
-        operations=_OPERATIONS,
+        operations=lambda _: _OPERATIONS,
         encode=_Encode(),
     )
     assert lots["a"].lacks == {Lack("fullDocument", "missing"): 2}

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.unit.encode.bson_values import DECODED_LIKE_CAPTURE, values
 
 from mnc.encode.event import Encoder, EventUnencodableError
+from mnc.encode.subject import SubjectForm
 from mnc.errors import Recovery, SinkError
 from mnc.model import DOCUMENT_OPERATIONS, TOKEN_LIMIT, EncodedEvent, Operation, ResumeToken
 
@@ -202,3 +203,10 @@ def test_tokens_sort_as_their_data(data: list[str]) -> None:
         for position, one in enumerate(data)
     ]
     assert [token.data for token in sorted(tokens)] == sorted(data)
+
+
+def test_a_form_counts_for_what_can_be_encoded_and_for_what_remains() -> None:
+    """Subjects have the words of the form, also those of events that can't be encoded."""
+    encoder = Encoder(stream="cs", form=SubjectForm(document_id="all"))
+    assert encoder.encode(change_event(), "users").subject == "cs.users.insert.all"
+    assert encoder.remains(change_event(), "users").subject == "cs.users.insert.all"

@@ -11,6 +11,7 @@ from tests.unit.encode.bson_values import names, values
 
 from mnc.encode.part import Digest
 from mnc.encode.subject import (
+    SubjectForm,
     dead_letter_subject,
     decode_name,
     encode_name,
@@ -86,3 +87,21 @@ def test_subjects_are_those_of_the_grammar() -> None:
     assert marker_subject(stream="cs", collection="a.b") == "cs_position.a%2Eb"
     assert dead_letter_subject(event) == "cs_deadletter.a%2Eb"
     assert stream_subjects("cs") == ("cs.*.*.*", "cs_position.*", "cs_deadletter.*")
+
+
+@pytest.mark.parametrize(
+    ("template", "subject"),
+    [
+        ("{stream}.{collection}.{operation}.{id}", "cs.a%2Eb.insert.7"),
+        ("{stream}.{collection}.{operation}.all", "cs.a%2Eb.insert.all"),
+        ("{stream}.{collection}.any.{id}", "cs.a%2Eb.any.7"),
+        ("{stream}.{collection}.any.all", "cs.a%2Eb.any.all"),
+    ],
+)
+def test_words_stand_in_the_place_of_what_an_event_tells(template: str, subject: str) -> None:
+    """A template gives four parts, of which the last two may be words."""
+    form = SubjectForm.of(template)
+    given = event_subject(
+        stream="cs", collection="a.b", operation="insert", document_id=7, form=form
+    )
+    assert given == subject

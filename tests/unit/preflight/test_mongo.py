@@ -79,6 +79,7 @@ def test_an_unreachable_server_is_one_problem() -> None:
         ({"oplog": replace(GOOD_OPLOG, first=_YOUNG)}, "oplog", "warning", "60 min"),
         ({"oplog": replace(GOOD_OPLOG, first=_YOUNG, used_bytes=899)}, "oplog", "ok", "not full"),
         ({"kinds": None}, "collections", "unknown", ""),
+        ({"watched": [], "kinds": {}}, "collections", "ok", "none in database shop yet"),
         ({"kinds": {"users": "collection"}}, "collections", "warning", "movies"),
         ({"kinds": {"users": "view", "movies": "collection"}}, "collections", "problem", "a view"),
         ({"clock_ahead_s": 1.0}, "clock", "ok", ""),

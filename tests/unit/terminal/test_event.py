@@ -141,6 +141,13 @@ def test_json_line_is_the_whole_event() -> None:
     assert (shown["collection"], shown["operation"]) == ("users", "insert")
 
 
+def test_the_operation_is_shown_though_the_subject_has_a_word_for_it() -> None:
+    """What NATS_SUBJECT leaves out of the subject is in the payload, and shown."""
+    shown = read_event(message("cs.users.any.all", b'{"operationType": "delete"}'))
+    assert (shown.operation, shown.document_id) == ("delete", "all")
+    assert read_event(message("cs.users.any.all", b"[]")).operation == "any"
+
+
 @pytest.mark.parametrize(
     ("lag_s", "text"),
     [(None, "-"), (0.0042, "4 ms"), (9.99, "9,990 ms"), (75.2, "75 s"), (-0.003, "-3 ms")],

@@ -9,7 +9,7 @@ read in another way (`large`); one without its image is reported, after all that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 import trio
@@ -21,7 +21,7 @@ from mnc.capture.ports import Open, Reply, StartAfter, StartAt
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.cursor import ChangeCursor, CursorReply, Document
 from mnc.drivers.mongo.failures import IMAGE_MISSING, TOO_LARGE, source_error
-from mnc.drivers.mongo.large import LargeEventReader
+from mnc.drivers.mongo.large import LargeEventReader, Stage
 from mnc.errors import ForeignPositionError
 from mnc.model import ClusterTime, ResumeToken
 
@@ -43,7 +43,7 @@ class MongoChangeSource:
 
     async def current_token(self) -> ResumeToken:
         """Return a token after everything committed so far; see `ChangeSource.current_token`."""
-        stream = MongoChangeStream(self._connection, (), options=self._options)
+        stream = MongoChangeStream(self._connection, _stages(()), options=self._options)
         try:
             await stream.open({})
             return stream.opened_at
@@ -72,7 +72,7 @@ class MongoChangeSource:
 
     async def open(self, collections: Collection[str], *, start: Open) -> MongoChangeStream:
         """Open a change stream over `collections`; see `ChangeSource.open`."""
-        stream = MongoChangeStream(self._connection, collections, options=self._options)
+        stream = MongoChangeStream(self._connection, _stages(collections), options=self._options)
         try:
             match start:
                 case StartAt(cluster_time=time):
@@ -93,12 +93,13 @@ class MongoChangeStream:
     """
 
     def __init__(
-        self, connection: MongoConnection, collections: Collection[str], *, options: CaptureOptions
+        self, connection: MongoConnection, stages: Sequence[Stage], *, options: CaptureOptions
     ) -> None:
+        """Prepare one whose events go through `stages` on the server."""
         self._cursor = ChangeCursor(connection)
         self._large = LargeEventReader(lambda: ChangeCursor(connection), options=options)
         self._stage = _stage(options)
-        self._filter = _filter(collections)
+        self._stages = stages
         self._after: Document = {}
         self._to_read_alone = 0
         """How many events, at most, are read one by one before one that fails."""
@@ -149,7 +150,7 @@ class MongoChangeStream:
         return now
 
     def _pipeline(self, start: Mapping[str, object]) -> list[Mapping[str, object]]:
-        return [{"$changeStream": {**self._stage, **start}}, {"$match": self._filter}]
+        return [{"$changeStream": {**self._stage, **start}}, *self._stages]
 
     def _read(self, batch_size: int) -> CursorReply:
         wanted = 1 if self._to_read_alone else batch_size
@@ -189,20 +190,19 @@ def _stage(options: CaptureOptions) -> dict[str, object]:
     }
 
 
-def _filter(collections: Collection[str]) -> dict[str, object]:
+def _stages(collections: Collection[str]) -> Sequence[Stage]:
     """Return the server-side filter for `collections`.
 
     A rename onto one of them names it in `to` alone. dropDatabase and invalidate belong to no
     collection, and end the stream, which must be noticed.
     """
     names = {"$in": list(collections)}
-    return {
-        "$or": [
-            {"ns.coll": names},
-            {"to.coll": names},
-            {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
-        ]
-    }
+    wanted = [
+        {"ns.coll": names},
+        {"to.coll": names},
+        {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
+    ]
+    return [{"$match": {"$or": wanted}}]
 
 
 def _token(document: Document) -> ResumeToken:

@@ -7,6 +7,7 @@ The stream is part of the key: two connectors with streams of their own may shar
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,6 +50,17 @@ class MongoCheckpointStore:
         except PyMongoError as error:
             raise checkpoint_error(error) from error
         return None if found is None else _checkpoint(found)
+
+    async def watched(self, database: str) -> Collection[str]:
+        """Return the names that have a checkpoint; see `NewcomerStore.watched`."""
+        try:
+            return await self._connection.run(
+                self._documents.distinct,
+                "_id.collection",
+                {"_id.stream": self._stream, "_id.database": database},
+            )
+        except PyMongoError as error:
+            raise checkpoint_error(error) from error
 
     async def create(self, namespace: Namespace, checkpoint: Checkpoint) -> Checkpoint:
         """Store the first checkpoint unless there is one; see `CheckpointStore.create`."""

@@ -21,7 +21,7 @@ from mnc.capture.options import CaptureOptions
 from mnc.drivers.mongo.cursor import CursorReply, Document
 from mnc.drivers.mongo.failures import TOO_LARGE
 
-__all__ = ["LargeEventReader", "OneOffCursor", "reassemble"]
+__all__ = ["LargeEventReader", "OneOffCursor", "Stage", "reassemble"]
 
 Stage = Mapping[str, object]
 

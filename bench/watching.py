@@ -1,0 +1,170 @@
+"""What watching collections costs MongoDB: CPU of mongod for each document that is inserted.
+
+    python -m bench.watching [--events 20000] [--collections 1 --collections 20 ...]
+
+For each number of collections the same documents are inserted, round and round, four times: with
+nobody watching; with one change stream for all, as a reader has it; with discovery's stream beside
+it, as with a glob that takes all of them; and with a change stream for each collection. What the
+first takes is taken off the others. Everything runs on an embedded server of its own, and reading
+ends when all has been read.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import pymongo
+import trio
+from rich.console import Console
+from rich.table import Table
+
+from mnc.capture.options import CaptureOptions
+from mnc.capture.ports import ChangeStream, StartAt
+from mnc.config import Selection
+from mnc.drivers.mongo.changes import MongoChangeSource
+from mnc.drivers.mongo.connection import MongoConnection
+from mnc.drivers.mongo.newcomers import MongoNewcomerSource
+from mnc.embedded.servers import MongodProcess, start_mongod
+from mnc.model import ClusterTime
+
+_DATABASE = "bench"
+_TEXT = "." * 400
+_INSERT_BATCH = 100
+_BATCH_SIZE = 1000
+_SETTLE_S = 1.0
+
+_Open = Callable[[MongoConnection, Sequence[str], ClusterTime], Awaitable[list[ChangeStream]]]
+
+
+async def _nobody(_: MongoConnection, __: Sequence[str], ___: ClusterTime) -> list[ChangeStream]:
+    return []
+
+
+async def _shared(
+    connection: MongoConnection, names: Sequence[str], since: ClusterTime
+) -> list[ChangeStream]:
+    source = MongoChangeSource(connection, options=CaptureOptions())
+    return [await source.open(names, start=StartAt(since))]
+
+
+async def _discovered(
+    connection: MongoConnection, names: Sequence[str], since: ClusterTime
+) -> list[ChangeStream]:
+    newcomers = MongoNewcomerSource(connection, Selection.of(["*"]))
+    return [
+        *await _shared(connection, names, since),
+        await newcomers.open(names, since=since),
+    ]
+
+
+async def _each(
+    connection: MongoConnection, names: Sequence[str], since: ClusterTime
+) -> list[ChangeStream]:
+    return [stream for name in names for stream in await _shared(connection, [name], since)]
+
+
+_WAYS: dict[str, _Open] = {
+    "nobody": _nobody,
+    "one stream": _shared,
+    "and discovery": _discovered,
+    "a stream each": _each,
+}
+
+
+@click.command()
+@click.option("--events", default=20_000, show_default=True, help="Documents to insert.")
+@click.option(
+    "--collections",
+    "counts",
+    type=int,
+    multiple=True,
+    default=(1, 20, 100),
+    show_default=True,
+    help="How many collections; may be given several times.",
+)
+def main(events: int, counts: Sequence[int]) -> None:
+    """Print the CPU of mongod for each document, in microseconds."""
+    table = Table(title=f"CPU of mongod for each of {events:,} inserts, µs")
+    for column in ("collections", *_WAYS):
+        table.add_column(column, justify="right")
+    with tempfile.TemporaryDirectory() as folder:
+        server = start_mongod(Path(folder))
+        try:
+            for count in counts:
+                names = [f"orders_{number}" for number in range(count)]
+                alone, *others = (
+                    trio.run(_measure, server, names, events, way) for way in _WAYS.values()
+                )
+                table.add_row(
+                    str(count), f"{alone:.1f}", *(f"+{other - alone:.1f}" for other in others)
+                )
+        finally:
+            server.kill()
+    Console().print(table)
+
+
+async def _measure(server: MongodProcess, names: Sequence[str], events: int, way: _Open) -> float:
+    """Insert and read with so many streams; return mongod's CPU for each document."""
+    connection = MongoConnection(server.database_uri(_DATABASE), app_name="bench")
+    with pymongo.MongoClient[dict[str, Any]](server.uri) as client:
+        client.drop_database(_DATABASE)
+        for name in names:
+            client[_DATABASE].create_collection(name)
+        now = client.admin.command("ping")["operationTime"]
+        streams = await way(connection, names, ClusterTime(now.time, now.inc + 1))
+        await trio.sleep(_SETTLE_S)
+        before = _cpu_s(server.pid)
+        async with trio.open_nursery() as nursery:
+            end = trio.Event()
+            for stream in streams:
+                nursery.start_soon(_read, stream, end, partial(_last_write, client))
+            await trio.to_thread.run_sync(_insert, client, names, events)
+            end.set()
+        spent = _cpu_s(server.pid) - before
+        for stream in streams:
+            await stream.aclose()
+    await connection.close()
+    return 1e6 * spent / events
+
+
+async def _read(
+    stream: ChangeStream, end: trio.Event, last_write: Callable[[], ClusterTime]
+) -> None:
+    """Read until what was written before `end` has been read."""
+    last: ClusterTime | None = None
+    while True:
+        reply = await stream.next_reply(batch_size=_BATCH_SIZE)
+        if end.is_set():
+            if last is None:
+                last = await trio.to_thread.run_sync(last_write)
+            if reply.token.cluster_time >= last:
+                return
+
+
+def _last_write(client: pymongo.MongoClient[dict[str, Any]]) -> ClusterTime:
+    now = client.admin.command("ping")["operationTime"]
+    return ClusterTime(now.time, now.inc)
+
+
+def _insert(client: pymongo.MongoClient[dict[str, Any]], names: Sequence[str], events: int) -> None:
+    for begin in range(0, events, _INSERT_BATCH):
+        name = names[begin // _INSERT_BATCH % len(names)]
+        client[_DATABASE][name].insert_many(
+            [{"text": _TEXT} for _ in range(min(_INSERT_BATCH, events - begin))]
+        )
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the CPU time that a process has used, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""What differs for some collections: the sections `[[collections]]` of a TOML file. Pure.
+
+A section says which collections it is for, as MONGO_WATCH_COLLECTIONS does, and has some of the
+settings under their own names. The first section that matches a collection counts, and no other;
+what it doesn't set is as for all collections.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from mnc.config.fields import AnyCase, Entries, Operations, OversizePolicy, PoisonPolicy, Subject
+from mnc.config.selection import Selection, check_entry
+from mnc.model import BeforeChange, FullDocument, Operation
+
+__all__ = ["NO_SECTION", "CollectionPolicy", "Section"]
+
+
+class Section(BaseModel):
+    """One section; None stands for what it leaves as it is.
+
+    Invariants: frozen; it can match a collection.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    match: Annotated[
+        Entries,
+        Field(description="Names, globs such as orders_* and exclusions such as !orders_old."),
+    ]
+    mongo_watch_operations: Operations | None = None
+    mongo_full_document: FullDocument | None = None
+    mongo_full_document_before_change: BeforeChange | None = None
+    nats_subject: Subject | None = None
+    publish_on_poison: Annotated[PoisonPolicy, AnyCase] | None = None
+    nats_oversize: Annotated[OversizePolicy, AnyCase] | None = None
+
+    @field_validator("match")
+    @classmethod
+    def _are_entries(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            check_entry(entry)
+        Selection.of(entries)
+        return entries
+
+    def matches(self, collection: str) -> bool:
+        """Say whether the section is for `collection`."""
+        return Selection.of(self.match).wants(collection)
+
+
+NO_SECTION: Final = Section(match=("*",))
+"""Stands for a section where none matches; it leaves everything as it is."""
+
+
+class _Defaults(Protocol):
+    """The settings for all collections."""
+
+    @property
+    def mongo_watch_operations(self) -> tuple[Operation, ...]: ...
+    @property
+    def mongo_full_document(self) -> FullDocument: ...
+    @property
+    def mongo_full_document_before_change(self) -> BeforeChange: ...
+    @property
+    def nats_subject(self) -> str: ...
+    @property
+    def publish_on_poison(self) -> PoisonPolicy: ...
+    @property
+    def nats_oversize(self) -> OversizePolicy: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionPolicy:
+    """What is in force for a collection."""
+
+    operations: frozenset[Operation]
+    full_document: FullDocument
+    before_change: BeforeChange
+    subject: str
+    """The template."""
+    on_poison: PoisonPolicy
+    oversize: OversizePolicy
+
+    @classmethod
+    def of(cls, settings: _Defaults, own: Section) -> CollectionPolicy:
+        """Return what is in force for the collections of the section `own`."""
+        return cls(
+            operations=frozenset(own.mongo_watch_operations or settings.mongo_watch_operations),
+            full_document=own.mongo_full_document or settings.mongo_full_document,
+            before_change=(
+                own.mongo_full_document_before_change or settings.mongo_full_document_before_change
+            ),
+            subject=own.nats_subject or settings.nats_subject,
+            on_poison=own.publish_on_poison or settings.publish_on_poison,
+            oversize=own.nats_oversize or settings.nats_oversize,
+        )

@@ -1,0 +1,97 @@
+"""What the settings say of each collection: what is captured, and what of an event that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import assert_never
+
+from mnc.capture.demultiplex import Encode
+from mnc.capture.options import CaptureOptions
+from mnc.capture.ports import ChangeDocument
+from mnc.config import CollectionPolicy, OversizePolicy, PoisonPolicy, Settings
+from mnc.drivers.nats.claims import JetStreamPayloads
+from mnc.drivers.nats.session import NatsSession
+from mnc.encode.dead_letter import DeadLetteringEncoder
+from mnc.encode.event import Encoder
+from mnc.encode.subject import SubjectForm
+from mnc.model import EXPANDED_OPERATIONS, EncodedEvent, ResumeToken
+from mnc.publish.remedy import ClaimChecks, DeadLetters, Remedies, Remedy, Stop
+
+__all__ = ["Policies"]
+
+
+class Policies:
+    """The policies of all collections, each looked up once. It encodes as they say (`Encode`)."""
+
+    def __init__(self, settings: Settings, session: NatsSession) -> None:
+        self._settings = settings
+        self._known: dict[str, CollectionPolicy] = {}
+        self._payloads = JetStreamPayloads(
+            session,
+            stream=settings.nats_stream_name,
+            ack_timeout_s=settings.nats_ack_timeout_s,
+        )
+        self._encoders = {
+            policy: _encoder(policy, stream=settings.nats_stream_name)
+            for policy in settings.policies
+        }
+
+    def _of(self, collection: str) -> CollectionPolicy:
+        policy = self._known.get(collection)
+        if policy is None:
+            policy = self._known[collection] = self._settings.policy(collection)
+        return policy
+
+    def operations(self, collection: str) -> Collection[str]:
+        """Return the operations of a collection that are published."""
+        return self._of(collection).operations
+
+    def options(self, collection: str) -> CaptureOptions:
+        """Return what the change streams of a collection are opened with."""
+        policy = self._of(collection)
+        return CaptureOptions(
+            full_document=policy.full_document,
+            before_change=policy.before_change,
+            expanded_events=not EXPANDED_OPERATIONS.isdisjoint(policy.operations),
+        )
+
+    def remedies(self, collection: str) -> Remedies:
+        """Return what becomes of events of a collection that the stream doesn't take."""
+        policy = self._of(collection)
+        return Remedies(
+            oversize=self._for_oversize(policy.oversize), poison=_for_poison(policy.on_poison)
+        )
+
+    def encode(self, change: ChangeDocument, collection: str, /) -> EncodedEvent:
+        """See `Encode.encode`."""
+        return self._encoders[self._of(collection)].encode(change, collection)
+
+    def token_of(self, change: ChangeDocument, /) -> ResumeToken:
+        """See `Encode.token_of`."""
+        return Encoder.token_of(change)
+
+    def _for_oversize(self, policy: OversizePolicy) -> Remedy:
+        match policy:
+            case "objectstore":
+                return ClaimChecks(self._payloads)
+            case "deadletter":
+                return DeadLetters()
+            case "stop":
+                return Stop("set NATS_OVERSIZE=objectstore")
+            case _:
+                assert_never(policy)
+
+
+def _encoder(policy: CollectionPolicy, *, stream: str) -> Encode:
+    encoder = Encoder(stream=stream, form=SubjectForm.of(policy.subject))
+    return encoder if policy.on_poison == "stop" else DeadLetteringEncoder(encoder)
+
+
+def _for_poison(policy: PoisonPolicy) -> Remedy:
+    match policy:
+        case "deadletter":
+            return DeadLetters()
+        case "stop":
+            return Stop("set PUBLISH_ON_POISON=deadletter to go on")
+        case _:
+            assert_never(policy)

@@ -1,0 +1,54 @@
+"""A TOML file's sections on real servers: what differs for some collections, and what doesn't."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.deployment import Deploy
+
+_TOML = """
+[[collections]]
+match = "orders_*"
+mongo_watch_operations = ["insert", "delete", "drop"]
+mongo_full_document_before_change = "whenAvailable"
+
+[[collections]]
+match = "movies"
+mongo_full_document = "off"
+nats_subject = "{stream}.{collection}.{operation}.all"
+"""
+
+
+def test_each_collection_is_captured_as_its_section_says(deploy: Deploy, tmp_path: Path) -> None:
+    """Operations and documents differ by collection, found ones too; the order is that of each."""
+    path = tmp_path / "mnc.toml"
+    path.write_text(_TOML)
+    deployment = deploy(
+        collections=["users", "movies", "orders_1"],
+        MONGO_WATCH_COLLECTIONS="users,movies,orders_*",
+        MNC_CONFIG=str(path),
+    )
+    connector = deployment.start_ready()
+    for name in deployment.collections:
+        collection = deployment.db[name]
+        collection.insert_one({"_id": 1, "seen": 0})
+        collection.update_one({"_id": 1}, {"$set": {"seen": 1}})
+        collection.delete_one({"_id": 1})
+        collection.drop()
+    report = deployment.oracle.report(timeout_s=0)
+    assert connector.terminate() == 0
+    found: dict[str, list[tuple[str, bool]]] = {}
+    for message in deployment.oracle.messages():
+        change = json.loads(message.payload)
+        found.setdefault(change["ns"]["coll"], []).append(
+            (change["operationType"], "fullDocument" in change)
+        )
+    assert found == {
+        "users": [("insert", True), ("update", True), ("delete", False)],
+        "movies": [("insert", True), ("update", False), ("delete", False)],
+        "orders_1": [("insert", True), ("delete", False), ("drop", False)],
+    }, report
+    subjects = {message.subject for message in deployment.oracle.messages()}
+    assert f"{deployment.stream}.movies.update.all" in subjects
+    assert f"{deployment.stream}.users.update.1" in subjects

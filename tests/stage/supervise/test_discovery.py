@@ -1,0 +1,282 @@
+"""Discovery finds every collection that the globs take, from before its first event."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+import trio
+from tests.fakes.checkpoints import FakeCheckpointStore, Unacknowledged, WriteFault
+from tests.fakes.faults import Script
+from tests.fakes.newcomers import FakeNewcomerSource
+from tests.fakes.source import DATABASE, FakeSource
+from tests.fakes.virtual_time import run_in_virtual_time, virtual_time
+
+from mnc.config import Selection
+from mnc.errors import (
+    CheckpointUnavailableError,
+    SourceRefusedError,
+    SourceUnavailableError,
+)
+from mnc.model import Namespace, ResumeToken
+from mnc.supervise.discovery import DISCOVERY_NAME, Discovery
+from mnc.supervise.policy import RestartPolicy
+
+_AWAY = SourceUnavailableError("away")
+_NOT_WRITABLE = CheckpointUnavailableError("away")
+
+_WRITE_FAULTS: Sequence[WriteFault | None] = (None, _NOT_WRITABLE, Unacknowledged(_NOT_WRITABLE))
+
+
+@dataclass(kw_only=True)
+class _World:
+    """A database, its token documents, and instances that discover, one after the other."""
+
+    entries: Sequence[str] = ("orders_*", "users", "!orders_old")
+    oplog: FakeSource = field(default_factory=FakeSource)
+    store: FakeCheckpointStore = field(default_factory=FakeCheckpointStore)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Put a new process in the place of the last one."""
+        selection = Selection.of(self.entries)
+        self.heard: frozenset[str] = frozenset()
+        self.discovery = Discovery(
+            database=DATABASE,
+            names=selection.names,
+            wants=selection.wants,
+            source=FakeNewcomerSource(self.oplog, selection.wants),
+            store=self.store,
+            policy=RestartPolicy(),
+            rng=random.Random(self.seed),
+        )
+
+    def write(self, name: str) -> None:
+        """Commit a write."""
+        self.oplog.write(name)
+
+    async def run_for(self, seconds: float, during: Callable[[], None] = lambda: None) -> None:
+        """Discover for a while; `during` is called in the middle of it."""
+
+        def hear(known: frozenset[str] | object) -> None:
+            assert isinstance(known, frozenset)
+            assert known >= self.heard
+            self.heard = known
+
+        with trio.move_on_after(seconds):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.discovery.run, hear)
+                await trio.sleep(seconds / 2)
+                during()
+
+    @property
+    def positions(self) -> Mapping[str, ResumeToken]:
+        """The tokens of the documents there are."""
+        return {
+            each.collection: checkpoint.position.token
+            for each, checkpoint in self.store.checkpoints.items()
+        }
+
+    @property
+    def position(self) -> ResumeToken:
+        """Where discovery itself stands."""
+        return self.positions[DISCOVERY_NAME]
+
+
+@virtual_time
+async def test_what_exists_is_found_at_the_first_start() -> None:
+    """Collections that exist are watched from the first start on, and nothing else is."""
+    world = _World()
+    before = [world.oplog.write(name) for name in ("orders_1", "movies", "orders_old", "orders_2")]
+    await world.run_for(2)
+    assert world.heard == {"users", "orders_1", "orders_2"}
+    after = world.oplog.write("orders_1")
+    assert all(before[-1] < world.positions[name] < after for name in ("orders_1", "orders_2"))
+    assert "users" not in world.positions  # its lane makes that, as for any name
+
+
+@virtual_time
+async def test_what_is_created_later_is_watched_from_its_first_event() -> None:
+    """A collection's position stands before its first event, and is durable when it is told."""
+    world = _World()
+    written: list[ResumeToken] = []
+    await world.run_for(4, lambda: written.append(world.oplog.write("orders_9")))
+    assert world.heard == {"users", "orders_9"}
+    assert world.positions["orders_9"] < written[0] <= world.position
+
+
+@virtual_time
+async def test_what_came_and_went_meanwhile_is_found() -> None:
+    """Collections that were created while nobody ran are found, dropped ones too."""
+    world = _World()
+    await world.run_for(2)
+    first, second = world.oplog.write("orders_1"), world.oplog.write("orders_2")
+    world.oplog.drop_database()
+    third = world.oplog.write("orders_3")
+    world.restart()
+    await world.run_for(3)
+    assert world.heard == {"users", "orders_1", "orders_2", "orders_3"}
+    assert world.positions["orders_1"] < first
+    assert world.positions["orders_2"] < second
+    assert world.positions["orders_3"] < third
+
+
+@virtual_time
+async def test_a_dropped_database_goes_on_being_looked_at() -> None:
+    """The stream that a dropDatabase ends is opened anew, behind it, once."""
+    world = _World()
+
+    def during() -> None:
+        world.oplog.write("orders_1")
+        world.oplog.drop_database()
+
+    await world.run_for(8, during)
+    assert world.heard == {"users", "orders_1"}
+    opened = len(world.oplog.streams)
+    await world.run_for(4, lambda: world.write("orders_2"))
+    assert world.heard == {"users", "orders_1", "orders_2"}
+    assert len(world.oplog.streams) < opened + 10
+
+
+@virtual_time
+async def test_many_newcomers_at_once_are_found() -> None:
+    """More events than a reply holds, of many collections, are all gone through."""
+    world = _World()
+    names = [f"orders_{number}" for number in range(250)]
+
+    def during() -> None:
+        for name in names:
+            world.oplog.write(name)
+
+    await world.run_for(20, during)
+    assert world.heard == {"users", *names}
+
+
+@virtual_time
+async def test_names_that_are_left_out_now_are_dropped() -> None:
+    """A document of a collection that the settings don't want any more brings nothing back."""
+    world = _World(entries=["*"])
+    world.oplog.write("orders_old")
+    world.oplog.write("orders_1")
+    await world.run_for(2)
+    assert world.heard == {"orders_old", "orders_1"}
+    world.entries = ("*", "!orders_old")
+    world.restart()
+    await world.run_for(2)
+    assert world.heard == {"orders_1"}
+
+
+@virtual_time
+async def test_the_position_moves_on_while_nothing_is_found() -> None:
+    """The position never ages out: it is written every ten seconds, and no more often."""
+    world = _World()
+    await world.run_for(1)
+    begun, writes = world.position, len(world.store.writes)
+    for _ in range(60):
+        await world.run_for(1, lambda: world.oplog.tick(seconds=1))
+    assert world.position == begun  # restarted each second, it has no reason to
+    await world.run_for(60, lambda: world.oplog.tick(seconds=30))
+    assert world.position > begun
+    assert len(world.store.writes) - writes <= 6
+
+
+@virtual_time
+async def test_a_lost_position_is_told_and_not_passed_over() -> None:
+    """When the oplog doesn't reach back any more, nothing is tried again, and readiness says so."""
+    world = _World()
+    await world.run_for(2)
+    world.oplog.tick(seconds=5)
+    world.oplog.write("orders_1")
+    world.oplog.forget()
+    world.restart()
+    await world.run_for(600)
+    assert len(world.oplog.streams) == 2  # those from before
+    assert "orders_1" not in world.positions  # it would get a position that is lost
+    reason = world.discovery.not_ready_because()
+    assert reason is not None
+    assert 'the collection ""' in reason
+    assert world.discovery.known == {"users"}
+
+
+@virtual_time
+async def test_it_is_not_ready_before_it_has_looked() -> None:
+    """Until the stream has answered, collections may be missing, and readiness says so."""
+    world = _World()
+    assert world.discovery.not_ready_because() == "the collections are being looked for"
+    world.oplog.open_faults = Script(_AWAY)
+    await world.run_for(0.01)
+    reason = world.discovery.not_ready_because()
+    assert reason is not None
+    assert reason.startswith("new collections can't be found: ")
+    await world.run_for(20)
+    assert world.discovery.not_ready_because() is None
+
+
+@virtual_time
+async def test_refusals_are_asked_again_rarely() -> None:
+    """What a person has to heal is tried every half a minute, and goes on when it is healed."""
+    world = _World()
+    world.oplog.open_faults = Script(*[SourceRefusedError("no")] * 10)
+    await world.run_for(100)
+    assert world.discovery.not_ready_because() is not None
+    await world.run_for(600, lambda: world.write("orders_1"))
+    assert world.heard == {"users", "orders_1"}
+
+
+async def _survives(seed: int) -> None:
+    """Write at random, with crashes and faults, and check what is found in the end."""
+    rng = random.Random(seed)
+    world = _World(seed=seed)
+    await world.run_for(1)
+    first: dict[str, ResumeToken] = {}
+    for _ in range(rng.randint(1, 12)):
+        world.oplog.open_faults = Script(*rng.choices([None, _AWAY], k=4))
+        world.oplog.reply_faults = Script(*rng.choices([None, None, _AWAY], k=4))
+        world.store.write_faults = Script[WriteFault](*rng.choices(_WRITE_FAULTS, k=4))
+
+        def during() -> None:
+            for _ in range(rng.randint(0, 3)):
+                name = rng.choice(["orders_1", "orders_2", "orders_3", "movies", "orders_old"])
+                token = world.oplog.write(name)
+                if name not in ("movies", "orders_old"):
+                    first.setdefault(name, token)
+
+        if rng.random() < 0.3:
+            during()
+        await world.run_for(rng.choice([0.004, 0.05, 1.0, 3.0]), during)
+        if rng.random() < 0.2:
+            world.oplog.drop_database()
+        if rng.random() < 0.5:
+            world.restart()
+    world.restart()
+    await world.run_for(120)
+    assert world.heard == {"users", *first}, seed
+    for name, token in first.items():
+        assert world.positions[name] < token, (seed, name)
+    assert world.discovery.not_ready_because() is None
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_nothing_is_missed_whatever_crashes(seed: int) -> None:
+    """Crashes, faults and lost acknowledgements leave no collection out, and none too late."""
+    run_in_virtual_time(_survives, seed)
+
+
+@virtual_time
+async def test_two_that_look_at_once_agree() -> None:
+    """An earlier leader that doesn't know it yet does no harm: one document, before the event."""
+    world = _World()
+    await world.run_for(1)
+    other = _World(oplog=world.oplog, store=world.store, seed=1)
+    written: list[ResumeToken] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other.run_for, 6)
+        await world.run_for(6, lambda: written.append(world.oplog.write("orders_1")))
+    assert world.heard == other.heard == {"users", "orders_1"}
+    namespace = Namespace(database=DATABASE, collection="orders_1")
+    assert world.store.checkpoints[namespace].position.token < written[0]

@@ -1,0 +1,151 @@
+"""A TOML file's sections say what differs for some collections."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mnc.config import load_settings, settings_in_force
+from mnc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_ENOUGH = {
+    "MONGO_URI": "mongodb://127.0.0.1:27017/shop",
+    "MONGO_WATCH_COLLECTIONS": "users,orders_*",
+}
+_SECTIONS = """
+mongo_watch_operations = ["insert", "update"]
+mongo_full_document = "off"
+
+[[collections]]
+match = ["orders_*", "!orders_old"]
+mongo_watch_operations = "insert,delete"
+nats_oversize = "DeadLetter"
+nats_subject = "{stream}.{collection}.{operation}.all"
+
+[[collections]]
+match = "orders_1, orders_old"
+mongo_full_document = "whenAvailable"
+mongo_full_document_before_change = "required"
+publish_on_poison = "stop"
+"""
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Callable[[str], dict[str, str]]:
+    """Return a function that makes a TOML file and returns an environment that names it."""
+
+    def make(text: str) -> dict[str, str]:
+        path = tmp_path / "mnc.toml"
+        path.write_text(text)
+        return {**_ENOUGH, "MNC_CONFIG": str(path)}
+
+    return make
+
+
+def test_the_first_section_that_matches_counts(toml: Callable[[str], dict[str, str]]) -> None:
+    """A collection has what its section sets, and for the rest what all have; no other section."""
+    settings = load_settings(toml(_SECTIONS))
+    plain = settings.policy("users")
+    assert plain.operations == {"insert", "update"}
+    assert (plain.full_document, plain.before_change) == ("off", "off")
+    assert (plain.on_poison, plain.oversize) == ("deadletter", "objectstore")
+    first = settings.policy("orders_1")
+    assert first == replace(
+        plain,
+        operations=frozenset({"insert", "delete"}),
+        oversize="deadletter",
+        subject="{stream}.{collection}.{operation}.all",
+    )
+    second = settings.policy("orders_old")
+    assert second == replace(
+        plain, full_document="whenAvailable", before_change="required", on_poison="stop"
+    )
+    assert set(settings.policies) == {plain, first, second}
+
+
+def test_without_sections_all_collections_are_alike() -> None:
+    """Without a TOML file there is one policy."""
+    settings = load_settings(_ENOUGH)
+    assert set(settings.policies) == {settings.policy("users")}
+
+
+def test_the_environment_is_in_force_for_what_sections_leave(
+    toml: Callable[[str], dict[str, str]],
+) -> None:
+    """A variable replaces what the file says of all collections, and not what a section says."""
+    environ = toml(_SECTIONS) | {"MONGO_WATCH_OPERATIONS": "replace", "COLLECTIONS": "x"}
+    settings = load_settings(environ)
+    assert settings.policy("users").operations == {"replace"}
+    assert settings.policy("orders_1").operations == {"insert", "delete"}
+
+
+def test_sections_are_among_the_settings_in_force(
+    toml: Callable[[str], dict[str, str]],
+) -> None:
+    """What a section sets is shown with its number, its key and the file."""
+    found = {each.name: each for each in settings_in_force(toml(_SECTIONS))}
+    shown = {name: each.value for name, each in found.items() if name.startswith("collections[")}
+    assert shown == {
+        "collections[0].match": "orders_*,!orders_old",
+        "collections[0].mongo_watch_operations": "insert,delete",
+        "collections[0].nats_oversize": "deadletter",
+        "collections[0].nats_subject": "{stream}.{collection}.{operation}.all",
+        "collections[1].match": "orders_1,orders_old",
+        "collections[1].mongo_full_document": "whenAvailable",
+        "collections[1].mongo_full_document_before_change": "required",
+        "collections[1].publish_on_poison": "stop",
+    }
+    assert found["collections[0].match"].source == "TOML file"
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        (
+            'match = "a*"\nmongo_watch_operations = ["upsert"]',
+            "[[collections]] 2 ('a*'), mongo_watch_operations: found ['upsert'] in {path}; allowed",
+        ),
+        (
+            'match = "a*"\nmongo_watch_operations = "insert,insert"',
+            "[[collections]] 2 ('a*'), mongo_watch_operations: found 'insert,insert' in {path}: '",
+        ),
+        (
+            'match = "a*"\nnats_oversise = "stop"',
+            "[[collections]] 2 ('a*'), nats_oversise: in '{path}', 'nats_oversise' is not a ",
+        ),
+        (
+            'match = "a*"\nhttp_port = 1',
+            "[[collections]] 2 ('a*'), http_port: in '{path}', 'http_port' is not a setting",
+        ),
+        (
+            'nats_oversize = "stop"',
+            "[[collections]] 2 (None), match: is not set; allowed: names, globs",
+        ),
+        ('match = []\nnats_oversize = "stop"', "[[collections]] 2 ([]), match: found [] in {path}"),
+        ('match = "!a"', "[[collections]] 2 ('!a'), match: found '!a' in {path}: nothing is left"),
+        ('match = "a$b"', "[[collections]] 2 ('a$b'), match: found 'a$b' in {path}: 'a$b' is not"),
+    ],
+)
+def test_a_wrong_section_is_explained(
+    toml: Callable[[str], dict[str, str]], section: str, problem: str
+) -> None:
+    """The error names the section, its key, the file, what was found and what is allowed."""
+    environ = toml(f'[[collections]]\nmatch = "b"\n\n[[collections]]\n{section}\n')
+    with pytest.raises(ConfigError) as caught:
+        load_settings(environ)
+    expected = problem.format(path=environ["MNC_CONFIG"])
+    assert str(caught.value).startswith(expected), str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["collections = 5", 'collections = ["a"]', "[collections]"])
+def test_sections_have_to_be_sections(toml: Callable[[str], dict[str, str]], text: str) -> None:
+    """A key `collections` that is no array of tables is a wrong setting, and no traceback."""
+    with pytest.raises(ConfigError) as caught:
+        load_settings(toml(text))
+    assert str(caught.value).startswith("[[collections]]: found ")
