@@ -76,6 +76,13 @@ class Cluster(BaseModel):
     strangers: dict[str, str] = {}
 
 
+class Progress(BaseModel):
+    """How far a snapshot is."""
+
+    documents: int
+    estimated: int
+
+
 class Collection(BaseModel):
     """One collection that the instance works on."""
 
@@ -86,6 +93,7 @@ class Collection(BaseModel):
     events_checkpointed: int
     events_dead_lettered: int
     lag_s: float | None
+    snapshot: Progress | None = None
 
 
 class Loop(BaseModel):
@@ -148,7 +156,7 @@ def sections(status: Status, reasons: Sequence[str]) -> Iterator[Section]:
         rows=[
             (
                 each.collection,
-                each.state,
+                _state(each),
                 f"{each.events_captured:,}",
                 f"{each.events_published:,}",
                 f"{each.events_checkpointed:,}",
@@ -224,6 +232,13 @@ def _cluster(cluster: Cluster) -> Iterator[Section]:
             for share in cluster.assignment
         ],
     )
+
+
+def _state(collection: Collection) -> str:
+    if collection.snapshot is None:
+        return collection.state
+    progress = collection.snapshot
+    return f"{collection.state} {progress.documents:,} of {progress.estimated:,}"
 
 
 def _number(value: int | None) -> str:

@@ -120,6 +120,14 @@ def test_a_cluster_is_shown_by_its_names() -> None:
     ]
 
 
+def test_a_snapshot_says_how_far_it_is() -> None:
+    """Beside the state stand the documents that were read, and about how many there are."""
+    (users,) = _ALONE["collections"]
+    copying = {"state": "copying", "snapshot": {"documents": 1200, "estimated": 5000}}
+    lines = _lines({**_ALONE, "collections": [{**users, **copying}]})
+    assert any("\tcopying 1,200 of 5,000\t" in line for line in lines)
+
+
 def test_an_owner_that_is_no_member_is_named_by_its_node() -> None:
     """Whoever was removed may own a collection for a moment more."""
     share = {"collection": "users", "owner": "gone", "epoch": 7, "heir": None}
