@@ -26,6 +26,7 @@ from mnc.config.names import (
     check_stream,
     check_unique,
 )
+from mnc.config.paths import check_path, check_paths_apart, split_mask
 from mnc.config.security import NatsSecurity, login_setting
 from mnc.config.uris import mongo_database, nats_servers, split_nats_login
 from mnc.model import BeforeChange, FullDocument, Operation
@@ -48,6 +49,9 @@ PoisonPolicy = Literal["deadletter", "stop"]
 AssignmentPolicy = Literal["spread", "leader"]
 
 _MIB = 1024 * 1024
+
+_MASK_KEY_MIN = 16
+"""A shorter key could be found by trying, with a known value and its hash."""
 
 
 def _split(value: object) -> object:
@@ -99,6 +103,23 @@ class Settings(NatsSecurity):
         Field(description="Whether an event has the document as it was before the change."),
         Allowed("off, whenAvailable or required"),
     ] = "off"
+    mongo_exclude_fields: Annotated[
+        tuple[str, ...],
+        _CommaSeparated,
+        Field(description="Fields of documents that are left out of events."),
+        Allowed("paths such as name or address.street, separated by commas, none of _id"),
+    ] = ()
+    mongo_mask_key: Annotated[
+        SecretStr | None,
+        Field(min_length=_MASK_KEY_MIN, description="The key of the hashes in MONGO_MASK_FIELDS."),
+        Allowed(f"{_MASK_KEY_MIN} characters or more; the same on all instances"),
+    ] = None
+    mongo_mask_fields: Annotated[
+        tuple[str, ...],
+        _CommaSeparated,
+        Field(description="Fields of documents whose values are masked in events."),
+        Allowed("paths with :hash or :redact behind them, separated by commas, none of _id"),
+    ] = ()
     mongo_resume_tokens_collection: Annotated[
         str,
         Field(description="The collection, in the same database, that keeps the resume tokens."),
@@ -240,6 +261,22 @@ class Settings(NatsSecurity):
         check_unique(names)
         return names
 
+    @field_validator("mongo_exclude_fields")
+    @classmethod
+    def _are_paths(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        check_paths_apart([check_path(path) for path in paths])
+        return paths
+
+    @field_validator("mongo_mask_fields")
+    @classmethod
+    def _are_masks(cls, entries: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        masks = [split_mask(entry) for entry in entries]
+        excluded = info.data.get("mongo_exclude_fields", ())
+        check_paths_apart([*excluded, *(path for path, _ in masks)])
+        if any(mask == "hash" for _, mask in masks) and not info.data.get("mongo_mask_key"):
+            raise ValueError("hashing needs MONGO_MASK_KEY")
+        return entries
+
     @field_validator("mongo_resume_tokens_collection")
     @classmethod
     def _is_not_watched(cls, name: str, info: ValidationInfo) -> str:
@@ -312,7 +349,7 @@ def setting_rows() -> tuple[SettingRow, ...]:
 
 def _written(value: object) -> str:
     match value:
-        case None:
+        case None | ():
             return "unset"
         case bool():
             return str(value).lower()

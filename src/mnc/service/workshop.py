@@ -15,6 +15,7 @@ from mnc.capture.reader import CaptureObserver, Detach, Merge, Reader
 from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper
 from mnc.config import Settings
+from mnc.config.paths import split_mask
 from mnc.drivers.mongo.changes import MongoChangeSource
 from mnc.drivers.mongo.checkpoints import MongoCheckpointStore
 from mnc.drivers.mongo.connection import MongoConnection
@@ -23,6 +24,7 @@ from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream import JetStream
 from mnc.encode.dead_letter import DeadLetteringEncoder
 from mnc.encode.event import Encoder
+from mnc.encode.hiding import Exclude, Hash, Hiding, Redact, Treatment
 from mnc.encode.subject import marker_subject
 from mnc.errors import MncError
 from mnc.lane import Lane, acquire
@@ -56,7 +58,7 @@ class SettingsWorkshop:
             collection=settings.mongo_resume_tokens_collection,
             stream=settings.nats_stream_name,
         )
-        encoder = Encoder(stream=settings.nats_stream_name)
+        encoder = Encoder(stream=settings.nats_stream_name, hiding=_hiding(settings))
         self._encode: Encode = (
             encoder if settings.publish_on_poison == "stop" else DeadLetteringEncoder(encoder)
         )
@@ -129,6 +131,22 @@ def _capture_options(settings: Settings) -> CaptureOptions:
         before_change=settings.mongo_full_document_before_change,
         expanded_events=not EXPANDED_OPERATIONS.isdisjoint(settings.mongo_watch_operations),
     )
+
+
+def _hiding(settings: Settings) -> Hiding:
+    """Return what the settings say of fields that aren't to be seen."""
+    treatments: dict[str, Treatment] = dict.fromkeys(settings.mongo_exclude_fields, Exclude())
+    for path, mask in map(split_mask, settings.mongo_mask_fields):
+        match mask:
+            case "redact":
+                treatments[path] = Redact()
+            case "hash":
+                key = settings.mongo_mask_key
+                assert key is not None  # noqa: S101 - the settings are checked
+                treatments[path] = Hash(key.get_secret_value().encode())
+            case _:
+                assert_never(mask)
+    return Hiding.of(treatments)
 
 
 def _remedies(settings: Settings, session: NatsSession) -> Remedies:
