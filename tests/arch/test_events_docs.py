@@ -40,6 +40,7 @@ def test_every_named_test_exists() -> None:
         ("`MONGO_FULL_DOCUMENT_BEFORE_CHANGE`", get_args(BeforeChange)),
         ("Type of `_id`", ()),
         ("The server", ()),
+        ("What", ()),
     ],
 )
 def test_every_value_has_a_row_with_a_test(heading: str, values: tuple[str, ...]) -> None:

@@ -391,7 +391,7 @@ def test_each_setting_in_force_says_where_it_came_from(tmp_path: Path) -> None:
 
 def test_every_setting_in_force_is_written_as_a_user_would() -> None:
     """Each setting has its row; what is shown of a default is what the documentation says."""
-    found = _in_force(_ENOUGH | {"PUBLISH_MAX_INFLIGHT_BYTES": "64MB", "NATS_TOKEN": "hush"})
+    found = _in_force(_ENOUGH | {"PUBLISH_MAX_INFLIGHT_BYTES": "64MB", "NATS_TOKEN": "hush://hush"})
     assert found.keys() == {row.name for row in setting_rows()}
     assert found["PUBLISH_MAX_INFLIGHT_BYTES"].value == "64000000"
     assert found["NATS_TOKEN"].value == "***"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnc.config import mask_credentials
-from mnc.config.uris import mask_secret, mongo_database, mongo_options, nats_servers
+from mnc.config.uris import mask_uri, mongo_database, mongo_options, nats_servers
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_masking_takes_linear_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("secret", "shown"),
+    ("uri", "shown"),
     [
         ("mongodb://h:27017,i/shop", "mongodb://h:27017,i/shop"),
         ("mongodb://u:p@h/shop?tlsCertificateKeyFilePassword=p", "mongodb://***@h/shop?***"),
@@ -155,12 +155,8 @@ def test_masking_takes_linear_time() -> None:
         ('mongodb://u:"p @h/shop', "mongodb://***@h/shop"),
         ("nats://a:1,tls://b", "nats://a:1,tls://b"),
         ("nats://u:p@a,nats://u:p@b", "nats://***@b"),
-        ("SUAM", "***"),
-        ("p@ssword", "***"),
     ],
 )
-def test_of_a_secret_only_the_hosts_and_the_path_of_a_uri_are_shown(
-    secret: str, shown: str
-) -> None:
-    """User information goes whatever is in it, options go too, and what is no URI goes whole."""
-    assert mask_secret(secret) == shown
+def test_of_a_uri_only_the_hosts_and_the_path_are_shown(uri: str, shown: str) -> None:
+    """User information goes whatever is in it, and options go too."""
+    assert mask_uri(uri) == shown

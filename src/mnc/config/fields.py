@@ -13,6 +13,7 @@ from mnc.model import Operation
 __all__ = [
     "Allowed",
     "AnyCase",
+    "CommaSeparated",
     "Entries",
     "Operations",
     "OversizePolicy",
@@ -43,10 +44,11 @@ def _lower(value: object) -> object:
 
 
 AnyCase = BeforeValidator(_lower)
+CommaSeparated = BeforeValidator(_split, json_schema_input_type=list[str] | str)
 
 Entries = Annotated[
     tuple[str, ...],
-    BeforeValidator(_split, json_schema_input_type=list[str] | str),
+    CommaSeparated,
     Field(min_length=1),
     AfterValidator(check_unique),
 ]

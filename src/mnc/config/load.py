@@ -16,7 +16,7 @@ from pydantic import SecretStr, ValidationError
 from mnc.config.files import read_secret, read_text
 from mnc.config.sections import Section
 from mnc.config.settings import Settings, setting_rows, written
-from mnc.config.uris import mask_credentials, mask_secret
+from mnc.config.uris import mask_credentials, mask_uri
 from mnc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ __all__ = ["SettingInForce", "SettingSource", "load_settings", "near_misses", "s
 _CONFIG = "MNC_CONFIG"
 _ROWS = {row.field: row for row in setting_rows()}
 _SHOWN_MAX_CHARS = 80
+
+_URIS = {"mongo_uri", "nats_server_url"}
+"""Secrets of which hosts and path may be shown."""
 
 _SECTIONS = "collections"
 """The TOML file's key for what differs for some collections."""
@@ -83,7 +86,7 @@ def settings_in_force(environ: Mapping[str, str]) -> Sequence[SettingInForce]:
     return [
         SettingInForce(
             name=row.name,
-            value=_shown_value(getattr(settings, field)),
+            value=_shown_value(getattr(settings, field), is_uri=field in _URIS),
             source=found[field].source if field in found else "default",
             path=found[field].path if field in found else None,
         )
@@ -91,7 +94,7 @@ def settings_in_force(environ: Mapping[str, str]) -> Sequence[SettingInForce]:
     ] + [
         SettingInForce(
             name=f"{_SECTIONS}[{index}].{key}",
-            value=_shown_value(getattr(section, key)),
+            value=_shown_value(getattr(section, key), is_uri=False),
             source=found[_SECTIONS].source,
             path=found[_SECTIONS].path,
         )
@@ -234,11 +237,11 @@ def _shown(value: object) -> str:
     return text if len(text) <= _SHOWN_MAX_CHARS else f"{text[:_SHOWN_MAX_CHARS]}..."
 
 
-def _shown_value(value: object) -> str | None:
+def _shown_value(value: object, *, is_uri: bool) -> str | None:
     match value:
-        case None:
+        case None | ():
             return None
         case SecretStr():
-            return mask_secret(value.get_secret_value())
+            return mask_uri(value.get_secret_value()) if is_uri else "***"
         case _:
             return written(value)

@@ -21,6 +21,7 @@ from pydantic import (
 from mnc.config.fields import (
     Allowed,
     AnyCase,
+    CommaSeparated,
     Entries,
     Operations,
     OversizePolicy,
@@ -33,6 +34,7 @@ from mnc.config.names import (
     check_node_name,
     check_stream,
 )
+from mnc.config.paths import check_path, check_paths_apart, split_mask
 from mnc.config.sections import NO_SECTION, CollectionPolicy, Section
 from mnc.config.security import NatsSecurity, login_setting
 from mnc.config.selection import Selection, check_entry
@@ -58,6 +60,9 @@ HistoryPolicy = Literal["stop", "snapshot", "now"]
 SnapshotPolicy = Literal["never", "initial", "when_needed"]
 
 _MIB = 1024 * 1024
+
+_MASK_KEY_MIN = 16
+"""A shorter key could be found by trying, with a known value and its hash."""
 
 
 class Settings(NatsSecurity):
@@ -94,6 +99,23 @@ class Settings(NatsSecurity):
         Field(description="Whether an event has the document as it was before the change."),
         Allowed("off, whenAvailable or required"),
     ] = "off"
+    mongo_exclude_fields: Annotated[
+        tuple[str, ...],
+        CommaSeparated,
+        Field(description="Fields of documents that are left out of events."),
+        Allowed("paths such as name or address.street, separated by commas, none of _id"),
+    ] = ()
+    mongo_mask_key: Annotated[
+        SecretStr | None,
+        Field(min_length=_MASK_KEY_MIN, description="The key of the hashes in MONGO_MASK_FIELDS."),
+        Allowed(f"{_MASK_KEY_MIN} characters or more; the same on all instances"),
+    ] = None
+    mongo_mask_fields: Annotated[
+        tuple[str, ...],
+        CommaSeparated,
+        Field(description="Fields of documents whose values are masked in events."),
+        Allowed("paths with :hash or :redact behind them, separated by commas, none of _id"),
+    ] = ()
     mongo_resume_tokens_collection: Annotated[
         str,
         Field(description="The collection, in the same database, that keeps the resume tokens."),
@@ -282,6 +304,22 @@ class Settings(NatsSecurity):
         Selection.of(names)
         return names
 
+    @field_validator("mongo_exclude_fields")
+    @classmethod
+    def _are_paths(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        check_paths_apart([check_path(path) for path in paths])
+        return paths
+
+    @field_validator("mongo_mask_fields")
+    @classmethod
+    def _are_masks(cls, entries: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        masks = [split_mask(entry) for entry in entries]
+        excluded = info.data.get("mongo_exclude_fields", ())
+        check_paths_apart([*excluded, *(path for path, _ in masks)])
+        if any(mask == "hash" for _, mask in masks) and not info.data.get("mongo_mask_key"):
+            raise ValueError("hashing needs MONGO_MASK_KEY")
+        return entries
+
     @field_validator("mongo_resume_tokens_collection")
     @classmethod
     def _is_not_watched(cls, name: str, info: ValidationInfo) -> str:
@@ -366,7 +404,7 @@ def setting_rows() -> tuple[SettingRow, ...]:
 def written(value: object) -> str:
     """Return a setting's value as a user would write it, or "unset"; secrets as they are."""
     match value:
-        case None:
+        case None | ():
             return "unset"
         case bool():
             return str(value).lower()

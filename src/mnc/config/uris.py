@@ -13,7 +13,7 @@ from mnc.config.names import check_database
 
 __all__ = [
     "mask_credentials",
-    "mask_secret",
+    "mask_uri",
     "mongo_database",
     "mongo_options",
     "nats_servers",
@@ -35,14 +35,12 @@ def mask_credentials(text: str) -> str:
     return _NKEY_SEED.sub("***", _USER_INFO.sub("://***@", text))
 
 
-def mask_secret(secret: str) -> str:
-    """Return what may be shown of a secret setting: of a URI its hosts and path, of others `***`.
+def mask_uri(uri: str) -> str:
+    """Return what may be shown of a URI, or several, with a secret in it: its hosts and path.
 
-    A URI's options may hold passwords as well, and a password may look like the end of its URI.
+    Its options may hold passwords as well, and a password may look like the end of its URI.
     """
-    if "://" not in secret:
-        return "***"
-    visible, question_mark, _ = secret.partition("?")
+    visible, question_mark, _ = uri.partition("?")
     hidden = re.sub("://.*@", "://***@", visible, flags=re.DOTALL)
     return f"{hidden}?***" if question_mark else hidden
 

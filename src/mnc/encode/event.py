@@ -10,6 +10,7 @@ from typing import Final, get_args
 
 from bson import Timestamp
 
+from mnc.encode.hiding import Hiding
 from mnc.encode.payload import to_extended_json
 from mnc.encode.scalar import millis
 from mnc.encode.subject import SubjectForm, encode_name, event_subject
@@ -54,6 +55,8 @@ class Encoder:
     """The stream's name, which begins every subject."""
     form: SubjectForm = SubjectForm()  # noqa: RUF009 - immutable
     """What subjects have in the place of the operation and the document id."""
+    hiding: Hiding = Hiding()  # noqa: RUF009 - frozen
+    """What is left out of events, or masked."""
 
     def encode(self, change: Mapping[str, object], collection: str, /) -> EncodedEvent:
         """Encode a change event, as `bson` decoded it, for `collection`, which it concerns.
@@ -62,6 +65,7 @@ class Encoder:
         document have too; what happens to a whole collection or database has none. Raises
         EventUnencodableError.
         """
+        change = self.hiding.apply(change)
         operation, token = self._identity(change)
         key = _document(change, "documentKey") if operation in DOCUMENT_OPERATIONS else {}
         try:
@@ -93,6 +97,7 @@ class Encoder:
         The subject ends with `k:null` when the document id can't be encoded, or isn't known.
         Raises EventUnencodableError when it is no change event.
         """
+        change = self.hiding.apply(change)
         operation, token = self._identity(change)
         key = change.get("documentKey")
         try:

@@ -9,10 +9,12 @@ from mnc.capture.demultiplex import Encode
 from mnc.capture.options import CaptureOptions
 from mnc.capture.ports import ChangeDocument
 from mnc.config import CollectionPolicy, OversizePolicy, PoisonPolicy, Settings
+from mnc.config.paths import split_mask
 from mnc.drivers.nats.claims import JetStreamPayloads
 from mnc.drivers.nats.session import NatsSession
 from mnc.encode.dead_letter import DeadLetteringEncoder
 from mnc.encode.event import Encoder
+from mnc.encode.hiding import Exclude, Hash, Hiding, Redact, Treatment
 from mnc.encode.subject import SubjectForm
 from mnc.model import EXPANDED_OPERATIONS, EncodedEvent, ResumeToken
 from mnc.publish.remedy import ClaimChecks, DeadLetters, Remedies, Remedy, Stop
@@ -31,8 +33,9 @@ class Policies:
             stream=settings.nats_stream_name,
             ack_timeout_s=settings.nats_ack_timeout_s,
         )
+        hiding = _hiding(settings)
         self._encoders = {
-            policy: _encoder(policy, stream=settings.nats_stream_name)
+            policy: _encoder(policy, stream=settings.nats_stream_name, hiding=hiding)
             for policy in settings.policies
         }
 
@@ -82,8 +85,8 @@ class Policies:
                 assert_never(policy)
 
 
-def _encoder(policy: CollectionPolicy, *, stream: str) -> Encode:
-    encoder = Encoder(stream=stream, form=SubjectForm.of(policy.subject))
+def _encoder(policy: CollectionPolicy, *, stream: str, hiding: Hiding) -> Encode:
+    encoder = Encoder(stream=stream, form=SubjectForm.of(policy.subject), hiding=hiding)
     return encoder if policy.on_poison == "stop" else DeadLetteringEncoder(encoder)
 
 
@@ -95,3 +98,19 @@ def _for_poison(policy: PoisonPolicy) -> Remedy:
             return Stop("set PUBLISH_ON_POISON=deadletter to go on")
         case _:
             assert_never(policy)
+
+
+def _hiding(settings: Settings) -> Hiding:
+    """Return what the settings say of fields that aren't to be seen."""
+    treatments: dict[str, Treatment] = dict.fromkeys(settings.mongo_exclude_fields, Exclude())
+    for path, mask in map(split_mask, settings.mongo_mask_fields):
+        match mask:
+            case "redact":
+                treatments[path] = Redact()
+            case "hash":
+                key = settings.mongo_mask_key
+                assert key is not None  # noqa: S101 - the settings are checked
+                treatments[path] = Hash(key.get_secret_value().encode())
+            case _:
+                assert_never(mask)
+    return Hiding.of(treatments)
