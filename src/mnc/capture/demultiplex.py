@@ -99,13 +99,17 @@ def _concerned(change: ChangeDocument, collections: Collection[str]) -> Collecti
 
     A rename concerns two; what happens to the database concerns all.
     """
-    match change:
-        case {"operationType": "rename", "ns": {"coll": str(name)}, "to": {"coll": str(target)}}:
-            return (name, target)
-        case {"ns": {"coll": str(name)}}:
-            return (name,)
-        case _:
-            return collections
+    # Matching the event as a whole would cost two microseconds, for every one of them.
+    name = _collection(change.get("ns"))
+    if name is None:
+        return collections
+    target = _collection(change.get("to")) if change["operationType"] == "rename" else None
+    return (name,) if target is None else (name, target)
+
+
+def _collection(namespace: object) -> str | None:
+    name = namespace.get("coll") if isinstance(namespace, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def next_batch_size(current: int, *, events: int, size_bytes: int) -> int:

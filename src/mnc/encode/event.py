@@ -161,11 +161,10 @@ def _message_id(change: Mapping[str, object], collection: str) -> str:
     data = str(_document(change, "_id")["_data"])
     if len(data) > TOKEN_LIMIT:
         data = f"sha256:{hashlib.sha256(data.encode()).hexdigest()}"
-    match change:
-        case {"ns": {"coll": str(name)}} if name == collection:
-            return data
-        case _:
-            return f"{data}:{encode_name(collection)}"
+    namespace = change.get("ns")
+    if isinstance(namespace, dict) and namespace.get("coll") == collection:
+        return data
+    return f"{data}:{encode_name(collection)}"
 
 
 def _reason(error: Exception) -> str:
