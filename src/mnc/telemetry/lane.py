@@ -214,7 +214,8 @@ class LaneTelemetry:
     def copying(self, snapshot: Snapshot, /, *, estimated: int) -> None:
         """Note that a snapshot begins, or goes on after a restart."""
         state = Copying(documents=snapshot.documents, estimated=estimated)
-        self._log_snapshot("snapshot.began", state)
+        self._log.info("snapshot.began", **asdict(state))
+        self._next_progress_at = trio.current_time() + _PROGRESS_S
         self._enter_copying(state)
 
     def copied(self, snapshot: Snapshot, /) -> None:
@@ -223,15 +224,13 @@ class LaneTelemetry:
             return  # it drains
         state = replace(self._state, documents=snapshot.documents)
         if trio.current_time() >= self._next_progress_at:
-            self._log_snapshot("snapshot.progressed", state)
+            self._log.info("snapshot.progressed", **asdict(state))
+            self._next_progress_at = trio.current_time() + _PROGRESS_S
         self._enter_copying(state)
 
     def copy_completed(self, snapshot: Snapshot, /) -> None:
         """Note that all documents are stored."""
-        self._log_snapshot(
-            "snapshot.completed",
-            Copying(documents=snapshot.documents, estimated=snapshot.documents),
-        )
+        self._log.info("snapshot.completed", documents=snapshot.documents)
         for gauge in self._snapshot_gauges:
             gauge.set(0)
 
@@ -241,10 +240,6 @@ class LaneTelemetry:
             self._snapshot_gauges, (state.documents, state.estimated), strict=True
         ):
             gauge.set(count)
-
-    def _log_snapshot(self, event: str, state: Copying) -> None:
-        self._next_progress_at = trio.current_time() + _PROGRESS_S
-        self._log.info(event, documents=state.documents, estimated=state.estimated)
 
     def captured(self, events: int) -> None:
         """Count events read from MongoDB."""
