@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 from structlog.testing import capture_logs
-from tests.fakes.values import NAMESPACE, checkpoint, event, events
+from tests.fakes.values import NAMESPACE, checkpoint, event, events, token
 from tests.fakes.virtual_time import virtual_time
 
 from mnc.errors import (
@@ -15,7 +17,7 @@ from mnc.errors import (
     SinkUnavailableError,
     StreamFullError,
 )
-from mnc.model import EncodedEvent, Position, StreamSeq
+from mnc.model import EncodedEvent, Position, Snapshot, StreamSeq
 from mnc.publish.ports import Batch
 from mnc.telemetry.lane import (
     STALLED_AFTER_S,
@@ -231,3 +233,28 @@ async def test_a_snapshot_names_the_state(
     lane.enter(state)
     assert lane.snapshot()["state"] == shown
     assert lane.state == state
+
+
+@virtual_time
+async def test_a_snapshot_says_how_far_it_is(lane: LaneTelemetry) -> None:
+    """Its beginning, its end, and where it is every ten seconds stand in the log, the rest not.
+
+    The lane is ready meanwhile, and `/status` says how far it is.
+    """
+    snapshot = Snapshot(since=token(1))
+    with capture_logs() as lines:
+        lane.copying(snapshot, estimated=250)
+        for second in range(25):
+            await trio.sleep(1)
+            lane.copied(replace(snapshot, documents=10 * second))
+        assert lane.not_ready_because() is None
+        assert lane.snapshot()["snapshot"] == {"documents": 240, "estimated": 250}
+        lane.copy_completed(replace(snapshot, documents=251))
+        lane.enter(Starting())
+    assert "snapshot" not in lane.snapshot()
+    assert [(line["event"], line["documents"]) for line in lines] == [
+        ("snapshot.began", 0),
+        ("snapshot.progressed", 90),
+        ("snapshot.progressed", 190),
+        ("snapshot.completed", 251),
+    ]
