@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol, assert_never
@@ -214,8 +214,7 @@ class LaneTelemetry:
     def copying(self, snapshot: Snapshot, /, *, estimated: int) -> None:
         """Note that a snapshot begins, or goes on after a restart."""
         state = Copying(documents=snapshot.documents, estimated=estimated)
-        self._log.info("snapshot.began", **asdict(state))
-        self._next_progress_at = trio.current_time() + _PROGRESS_S
+        self._log.info("snapshot.began", **self._progress(state))
         self._enter_copying(state)
 
     def copied(self, snapshot: Snapshot, /) -> None:
@@ -224,8 +223,7 @@ class LaneTelemetry:
             return  # it drains
         state = replace(self._state, documents=snapshot.documents)
         if trio.current_time() >= self._next_progress_at:
-            self._log.info("snapshot.progressed", **asdict(state))
-            self._next_progress_at = trio.current_time() + _PROGRESS_S
+            self._log.info("snapshot.progressed", **self._progress(state))
         self._enter_copying(state)
 
     def copy_completed(self, snapshot: Snapshot, /) -> None:
@@ -241,10 +239,19 @@ class LaneTelemetry:
         ):
             gauge.set(count)
 
+    def _progress(self, state: Copying) -> Mapping[str, int]:
+        """Return what the log says now; the next time is due after a while."""
+        self._next_progress_at = trio.current_time() + _PROGRESS_S
+        return {"documents": state.documents, "estimated": state.estimated}
+
     def captured(self, events: int) -> None:
         """Count events read from MongoDB."""
         self._captured.inc(events)
         self._counts["captured"] += events
+
+    def lacked(self, field: str, reason: str, events: int) -> None:
+        """Count captured events that lack `field`, a document that they were meant to hold."""
+        self._metrics.incomplete.labels(*self._labels, field, reason).inc(events)
 
     def waited(self, seconds: float) -> None:
         """Add up how long captured events waited for room."""
