@@ -31,7 +31,7 @@ def snapshot(collections: tuple[str, ...]) -> None:
     settings = load_settings(os.environ)
     configure_logging("error", "auto")
     for name in collections:
-        if name not in settings.mongo_watch_collections:
+        if not (name in settings.selection.names or settings.selection.wants(name)):
             raise ConfigError("MONGO_WATCH_COLLECTIONS", f"{name!r} is not among them")
     trio.run(_request, settings, collections)
 

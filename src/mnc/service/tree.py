@@ -187,6 +187,7 @@ def _discovery(settings: Settings, mongo: MongoConnection) -> Discovery | None:
         ),
         policy=RestartPolicy(),
         rng=random.Random(),  # noqa: S311 - jitter, no secret
+        snapshot_first=settings.mongo_snapshot != "never",
     )
 
 

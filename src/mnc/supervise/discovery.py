@@ -21,6 +21,7 @@ import trio
 
 from mnc.capture.ports import ChangeDocument, ChangeStream, Reply
 from mnc.checkpoint.ports import CheckpointStore
+from mnc.checkpoint.position import begin_snapshot
 from mnc.errors import CheckpointError, MncError, PositionLostError, SourceError
 from mnc.model import Checkpoint, ClusterTime, Namespace, Position, ResumeToken, StreamSeq
 from mnc.supervise.policy import RestartPolicy
@@ -84,14 +85,19 @@ class Discovery:
         store: NewcomerStore,
         policy: RestartPolicy,
         rng: random.Random,
+        snapshot_first: bool,
     ) -> None:
-        """Know `names` from the start, and look for what `wants` says yes to."""
+        """Know `names` from the start, and look for what `wants` says yes to.
+
+        With `snapshot_first` what exists when it is first seen begins with a snapshot.
+        """
         self._database = database
         self._wants = wants
         self._source = source
         self._store = store
         self._policy = policy
         self._rng = rng
+        self._snapshot_first = snapshot_first
         self._log = structlog.get_logger()
         self._known = frozenset(names)
         self._is_complete = False
@@ -143,7 +149,10 @@ class Discovery:
         since = position.cluster_time
         # To see that the position isn't lost, BEFORE collections get it.
         await (await self._source.open(self._known, since=since)).aclose()
-        await self._add(await self._source.existing(), after=position)
+        first = Position(token=position)
+        if self._snapshot_first:
+            first = begin_snapshot(first)
+        await self._add(await self._source.existing(), first)
         changed(self._known)
         while True:
             stream = await self._source.open(self._known, since=since)
@@ -162,8 +171,8 @@ class Discovery:
         """Return where discovery stands: now, if it never ran."""
         checkpoint = await self._store.load(self._namespace(DISCOVERY_NAME))
         if checkpoint is None:
-            first = _checkpoint(await self._source.current_token())
-            checkpoint = await self._store.create(self._namespace(DISCOVERY_NAME), first)
+            now = Position(token=await self._source.current_token())
+            checkpoint = await self._store.create(self._namespace(DISCOVERY_NAME), _checkpoint(now))
         return checkpoint.position.token
 
     async def _watch(self, stream: ChangeStream, *, after: ResumeToken) -> Reply:
@@ -176,21 +185,22 @@ class Discovery:
             reply = await stream.next_reply(batch_size=_BATCH_SIZE)
             names = (name for change in reply.events for name in _collections(change))
             found = self._wanted(names) - self._known
-            await self._add(found, after=after)
+            await self._add(found, Position(token=after))
             after = reply.token
             has_ended = bool(found) or reply.invalidated
             if has_ended or trio.current_time() - saved_at >= _IDLE_PROGRESS_S:
                 # AFTER the documents of what was found, which would be lost otherwise.
-                await self._store.save(self._namespace(DISCOVERY_NAME), _checkpoint(after))
+                reached = _checkpoint(Position(token=after))
+                await self._store.save(self._namespace(DISCOVERY_NAME), reached)
                 saved_at = trio.current_time()
             self._is_complete, self._failure = True, None
             if has_ended:
                 return reply
 
-    async def _add(self, names: Collection[str], *, after: ResumeToken) -> None:
-        """Make each of `names` durable, with a position before its first event."""
+    async def _add(self, names: Collection[str], first: Position) -> None:
+        """Make each of `names` durable, with a first position, before its first event."""
         for name in sorted(set(names) - self._known):
-            await self._store.create(self._namespace(name), _checkpoint(after))
+            await self._store.create(self._namespace(name), _checkpoint(first))
             self._log.info("discovery.found", collection=name)
             self._known |= {name}
 
@@ -201,8 +211,8 @@ class Discovery:
         return Namespace(database=self._database, collection=collection)
 
 
-def _checkpoint(token: ResumeToken) -> Checkpoint:
-    return Checkpoint(position=Position(token=token), stream_seq=_NO_MARKER)
+def _checkpoint(position: Position) -> Checkpoint:
+    return Checkpoint(position=position, stream_seq=_NO_MARKER)
 
 
 def _collections(change: ChangeDocument) -> Iterator[str]:

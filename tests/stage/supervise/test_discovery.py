@@ -38,6 +38,7 @@ class _World:
     oplog: FakeSource = field(default_factory=FakeSource)
     store: FakeCheckpointStore = field(default_factory=FakeCheckpointStore)
     seed: int = 0
+    snapshot_first: bool = False
 
     def __post_init__(self) -> None:
         self.restart()
@@ -54,6 +55,7 @@ class _World:
             store=self.store,
             policy=RestartPolicy(),
             rng=random.Random(self.seed),
+            snapshot_first=self.snapshot_first,
         )
 
     def write(self, name: str) -> None:
@@ -98,6 +100,19 @@ async def test_what_exists_is_found_at_the_first_start() -> None:
     after = world.oplog.write("orders_1")
     assert all(before[-1] < world.positions[name] < after for name in ("orders_1", "orders_2"))
     assert "users" not in world.positions  # its lane makes that, as for any name
+
+
+@virtual_time
+async def test_what_exists_begins_with_a_snapshot_if_that_is_wanted() -> None:
+    """The documents of what exists are read first; what comes later has none but its events'."""
+    world = _World(snapshot_first=True)
+    world.oplog.write("orders_1")
+    await world.run_for(4, lambda: world.write("orders_2"))
+    first = {each.collection: found.position for each, found in world.store.checkpoints.items()}
+    begun = first["orders_1"].snapshot
+    assert begun is not None
+    assert begun.since <= first["orders_2"].token
+    assert first["orders_2"].snapshot is None
 
 
 @virtual_time
