@@ -9,7 +9,7 @@ import trio
 from tests.contract.newcomers import MongoNewcomerHarness, NewcomerHarness
 
 from mnc.config import Selection
-from mnc.errors import PositionLostError
+from mnc.errors import ForeignPositionError
 from mnc.model import ClusterTime
 from mnc.supervise.discovery import NewcomerSource
 
@@ -88,7 +88,7 @@ async def test_a_time_in_the_future_is_refused(newcomers: NewcomerHarness) -> No
     """A time that is yet to come, as of another cluster, isn't waited for."""
     source = newcomers.source("*")
     now = (await source.current_token()).cluster_time
-    with pytest.raises(PositionLostError):
+    with pytest.raises(ForeignPositionError):
         await _seen(source, (), ClusterTime(now.seconds + 3600, 1), count=0)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import weakref
 
-from mnc.interpreter import CollectorRest
+from mnc.interpreter import hidden_from_collector
 
 _TURNS = """
 import sys, threading, time
@@ -40,11 +41,36 @@ def test_a_working_thread_lets_the_loop_go_on() -> None:
     assert seconds("hastened") < seconds("left alone") / 2
 
 
-def test_the_collector_rests_as_long_as_anybody_wants() -> None:
-    """It works again when the last rest has ended, whichever that is."""
-    rests = [CollectorRest(), CollectorRest()]
-    assert not gc.isenabled()
-    rests.pop(0)
-    assert not gc.isenabled()
-    rests.pop()
-    assert gc.isenabled()
+class _Link:
+    """Part of a cycle."""
+
+    other: object = None
+
+
+def test_what_is_hidden_is_not_looked_through_and_the_rest_is_collected() -> None:
+    """The collector sees nothing of what is made meanwhile, and goes on with what is made later."""
+    with hidden_from_collector():
+        hidden: list[dict[str, int]] = [{} for _ in range(10)]
+    link = _Link()
+    link.other = link
+    gone = weakref.ref(link)
+    del link
+    gc.collect()
+    seen = {id(found) for found in gc.get_objects()}
+    assert seen.isdisjoint(map(id, hidden))
+    assert gone() is None
+
+
+def test_what_was_hidden_is_collected_later() -> None:
+    """A cycle that ends while it is hidden is collected when the next objects are made."""
+    link = _Link()
+    link.other = link
+    gone = weakref.ref(link)
+    with hidden_from_collector():
+        pass
+    del link
+    gc.collect()
+    assert gone() is not None
+    with hidden_from_collector():
+        pass
+    assert gone() is None

@@ -57,8 +57,6 @@ class Reply:
     """The reply's size on the wire."""
     invalidated: bool
     """The server closed the cursor: open again with `StartAfter(token)`."""
-    held: object = None
-    """What is to be let go of with the events, after them."""
 
 
 class ChangeStream(Protocol):

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mnc.errors import PositionLostError
+from mnc.errors import SourceError
 from mnc.model import Checkpoint, ResumeToken
 
 __all__ = [
@@ -97,7 +97,7 @@ def candidates(standings: Iterable[Standing]) -> set[ResumeToken]:
     }
 
 
-def decide(standing: Standing, lost: Mapping[ResumeToken, PositionLostError]) -> Decision:
+def decide(standing: Standing, lost: Mapping[ResumeToken, SourceError]) -> Decision:
     """Say where a collection goes on. `lost` are the candidates that MongoDB can't resume from."""
     earlier, event = standing.earlier, _token(standing.event)
     if earlier.unreadable:
@@ -132,7 +132,7 @@ def _start(
     standing: Standing,
     newest: ResumeToken,
     event: ResumeToken | None,
-    lost: Mapping[ResumeToken, PositionLostError],
+    lost: Mapping[ResumeToken, SourceError],
 ) -> tuple[ResumeToken, str]:
     """Return the token to go on after, and what it is."""
     if event is not None and (event >= newest or event not in lost):
@@ -147,7 +147,7 @@ def _keep(
     own: ResumeToken,
     start: ResumeToken,
     event: ResumeToken | None,
-    lost: Mapping[ResumeToken, PositionLostError],
+    lost: Mapping[ResumeToken, SourceError],
 ) -> Decision:
     """Say whether mnc's own position is as good as the earlier connector's."""
     if own in lost:  # it lies in the future

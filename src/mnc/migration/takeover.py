@@ -15,7 +15,7 @@ from typing import Protocol
 from mnc.capture.ports import ChangeSource, StartAt
 from mnc.checkpoint.ports import CheckpointStore
 from mnc.checkpoint.position import resume_from
-from mnc.errors import MncError, PositionLostError
+from mnc.errors import ForeignPositionError, MncError, PositionLostError, SourceError
 from mnc.migration.decision import EarlierTokens, Standing, TakeOver, candidates
 from mnc.model import Checkpoint, Namespace, Position, ResumeToken, StreamSeq
 from mnc.publish.ports import StreamPort
@@ -101,7 +101,7 @@ async def survey(
 
 async def lost_positions(
     source: ChangeSource, standings: Sequence[Standing]
-) -> Mapping[ResumeToken, PositionLostError]:
+) -> Mapping[ResumeToken, SourceError]:
     """Return the candidates that MongoDB can't resume from, and why. Raises other SourceErrors."""
     collections = [standing.collection for standing in standings]
     ascending = sorted(candidates(standings))
@@ -148,7 +148,7 @@ async def take_over(
 
 async def _loss(
     source: ChangeSource, collections: Collection[str], token: ResumeToken
-) -> PositionLostError | None:
+) -> SourceError | None:
     """Return why MongoDB can't resume from `token`, or None when it can."""
     try:
         stream = await source.open(collections, start=StartAt(token.cluster_time))
@@ -157,7 +157,7 @@ async def _loss(
             await stream.next_reply(batch_size=1)
         finally:
             await stream.aclose()
-    except PositionLostError as error:
+    except (ForeignPositionError, PositionLostError) as error:
         return error
     return None
 

@@ -54,8 +54,9 @@ class NewcomerSource(Protocol):
     async def open(self, known: Collection[str], *, since: ClusterTime) -> ChangeStream:
         """Open a change stream over what the globs take, but for `known`.
 
-        Its events have a namespace, but no document. Raises PositionLostError when `since` is no
-        longer in the oplog or lies in the future, and SourceError otherwise.
+        Its events have a namespace, but no document. Raises ForeignPositionError when `since` lies
+        in the future, and SourceError otherwise; that it is no longer in the oplog is a
+        PositionLostError here or of the first reply.
         """
         ...
 
@@ -147,8 +148,12 @@ class Discovery:
         position = await self._begin()
         self._known |= self._wanted(await self._store.watched(self._database))
         since = position.cluster_time
-        # To see that the position isn't lost, BEFORE collections get it.
-        await (await self._source.open(self._known, since=since)).aclose()
+        # To see that the position isn't lost, BEFORE collections get it: only a reply tells.
+        stream = await self._source.open(self._known, since=since)
+        try:
+            await stream.next_reply(batch_size=1)
+        finally:
+            await stream.aclose()
         first = Position(token=position)
         if self._snapshot_first:
             first = begin_snapshot(first)

@@ -132,7 +132,6 @@ class MongoChangeStream:
                 token=_token(found.token),
                 size_bytes=found.size_bytes,
                 invalidated=found.is_last,
-                held=found.held,
             )
 
         return await self._in_thread(read)

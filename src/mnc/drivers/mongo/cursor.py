@@ -9,7 +9,7 @@ them, as a whole unless they are large (`pieces`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from pymongo.read_preferences import ReadPreference
 
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.pieces import PIECE_BYTES, decode_in_pieces
-from mnc.interpreter import CollectorRest
+from mnc.interpreter import hidden_from_collector
 
 __all__ = ["LENIENT", "RAW", "STRICT", "ChangeCursor", "CursorReply", "Document"]
 
@@ -56,8 +56,6 @@ class CursorReply:
     size_bytes: int
     is_last: bool
     """The server has closed the cursor."""
-    held: object = None
-    """What is to be let go of with the events, after them."""
 
 
 class ChangeCursor:
@@ -108,7 +106,6 @@ class ChangeCursor:
                 "maxTimeMS": _AWAIT_MS,
             }
         )
-        rest = CollectorRest() if len(reply.raw) > PIECE_BYTES else None
         cursor = _decode(reply)
         self._id = cursor["id"]
         return CursorReply(
@@ -116,7 +113,6 @@ class ChangeCursor:
             token=cursor["postBatchResumeToken"],
             size_bytes=len(reply.raw),
             is_last=self._id == 0,
-            held=rest,
         )
 
     def close(self) -> None:
@@ -154,6 +150,11 @@ class ChangeCursor:
 def _decode(reply: RawBSONDocument) -> Document:
     """Decode a reply; return its cursor document."""
     raw = bytes(reply.raw)
+    with hidden_from_collector() if len(raw) > PIECE_BYTES else nullcontext():
+        return _decode_raw(raw)
+
+
+def _decode_raw(raw: bytes) -> Document:
     try:
         cursor: Document = decode_in_pieces(raw, STRICT)["cursor"]
     except BSONError:

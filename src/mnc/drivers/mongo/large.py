@@ -76,7 +76,6 @@ class LargeEventReader:
             token=event["_id"],
             size_bytes=sum(part.size_bytes for part in parts),
             is_last=False,
-            held=[part.held for part in parts],
         )
 
     def _reduced(self, pipeline: Sequence[Stage]) -> CursorReply | None:
