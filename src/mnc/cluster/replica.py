@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -219,15 +220,12 @@ class Replica:
         """Hand the leadership to who has most of the log; return whether it still is here."""
         if self._raft.soft_state.role is not Role.LEADER:
             return False
-        matches = {
-            node: match_index
-            for node, match_index in self._raft.match_index.items()
-            if node in self._raft.configuration.voters and self._answers(node)
-        }
-        if not matches:
+        match_index, voters = self._raft.match_index, self._raft.configuration.voters
+        heirs = [node for node in sorted(match_index) if node in voters and self._answers(node)]
+        if not heirs:
             return False  # there is nobody to hand it to
         try:
-            self._raft.transfer_leadership(max(sorted(matches), key=matches.__getitem__))
+            self._raft.transfer_leadership(max(heirs, key=match_index.__getitem__))
         except RefusedError:
             return True  # under way
         self._wake()
@@ -279,10 +277,8 @@ class Replica:
         self._catch_up()
         if node in self._raft.configuration.members and node not in self._silence.gone:
             self._silence.miss(node)
-            # Who has left was expected to go.
-            (self._log.warning if node in self.state.members else self._log.info)(
-                "cluster.member_gone", node=node, name=self._name_of(node)
-            )
+            if self._raft.soft_state.role is Role.LEADER:
+                self._log_gone(node)
         self._raft.leader_is_gone(node)
         self._wake()
 
@@ -398,11 +394,9 @@ class Replica:
 
     def _propose(self, command: bytes) -> None:
         """Append a command if this is the leader; who wants it asks again otherwise."""
-        try:
+        with suppress(ClusterError, RefusedError):
             decode_command(command)
             self._raft.propose(command)
-        except (ClusterError, RefusedError):
-            return
 
     # --- a leader's duties -------------------------------------------------------------------
 
@@ -464,9 +458,8 @@ class Replica:
         self._wake()
 
     def _answers(self, node: NodeId) -> bool:
-        if node == self.node:
-            return True
-        return self._silence.turns(node, self._turn) < self._pace.raft.min_election_ticks
+        longest = self._pace.raft.min_election_ticks
+        return node == self.node or self._silence.turns(node, self._turn) < longest
 
     def _note_leader(self) -> None:
         """Begin to count silence when this instance is elected.
@@ -491,7 +484,15 @@ class Replica:
             self._silence.cease_to_lead(members - {self.node}, self._turn)
         if leader == self.node:
             self._silence.begin_to_lead(members - {self._last_leader}, self._turn)
+            for node in self._silence.gone & members:
+                self._log_gone(node)
         self._last_leader, self._leader = leader or self._last_leader, leader
+
+    def _log_gone(self, node: NodeId) -> None:
+        """Say that a member's process has ended. Only a leader knows for sure who was to go."""
+        (self._log.warning if node in self.state.members else self._log.info)(
+            "cluster.member_gone", node=node, name=self._name_of(node)
+        )
 
     def _name_of(self, node: NodeId) -> str | None:
         member = self.state.members.get(node)
