@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,15 @@ __all__ = ["hasten_threads", "hidden_from_collector"]
 
 _SWITCH_S = 0.0005
 """A turn takes about as long; shorter ones would be spent on the switching."""
+
+_MANY = 50_000
+"""Objects that the collector looks through in a few milliseconds."""
+
+_COLLECT_EACH_S = 60.0
+"""How long garbage in cycles may be hidden, too. To collect everything takes 16 ms, ten times as
+long as a text of a megabyte takes to be decoded and encoded."""
+
+_collect_at = 0.0
 
 
 def hasten_threads() -> None:
@@ -27,17 +37,22 @@ def hasten_threads() -> None:
 
 @contextmanager
 def hidden_from_collector() -> Iterator[None]:
-    """Make objects, without cycles, that the collector doesn't look through as long as they live.
+    """Make objects, without cycles, that the collector doesn't look through if they are many.
 
     A document of a million values would have it look through them several times: each time takes a
-    tenth of a second, and several on a busy machine. Whatever else there is isn't looked through
-    either until the next call, which begins with collecting.
+    tenth of a second, and several on a busy machine. Whatever else there is at the end isn't looked
+    through either, until a later call collects everything.
     """
-    gc.unfreeze()
-    gc.collect()
+    global _collect_at  # noqa: PLW0603 - the collector is the process's own
+    now = time.monotonic()
+    if now >= _collect_at:
+        _collect_at = now + _COLLECT_EACH_S
+        gc.unfreeze()
+        gc.collect()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
+        if gc.get_count()[0] >= _MANY:
+            gc.freeze()
         gc.enable()

@@ -27,7 +27,7 @@ from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.pieces import PIECE_BYTES, decode_in_pieces
 from mnc.interpreter import hidden_from_collector
 
-__all__ = ["LENIENT", "RAW", "STRICT", "ChangeCursor", "CursorReply", "Document"]
+__all__ = ["RAW", "ChangeCursor", "CursorReply", "Document", "decode"]
 
 Document = dict[str, Any]
 
@@ -39,10 +39,10 @@ _CLOSE_S = 1.0
 
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
-STRICT: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+_STRICT: CodecOptions[Document] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 """Dates that Python's datetime can't hold stay as they are."""
 
-LENIENT = STRICT.with_options(unicode_decode_error_handler="replace")
+_LENIENT = _STRICT.with_options(unicode_decode_error_handler="replace")
 """For strings that aren't UTF-8, which MongoDB stores without complaint."""
 
 
@@ -77,7 +77,7 @@ class ChangeCursor:
                 "readConcern": {"level": "majority"},
             }
         )
-        document = bson.decode(reply.raw, STRICT)
+        document = bson.decode(reply.raw, _STRICT)
         cursor = document["cursor"]
         self._note(cursor)
         return cursor["postBatchResumeToken"], document.get("operationTime")
@@ -94,7 +94,7 @@ class ChangeCursor:
                     "maxTimeMS": _AWAIT_MS,
                 }
             )
-            self._note(bson.decode(reply.raw, STRICT)["cursor"])
+            self._note(bson.decode(reply.raw, _STRICT)["cursor"])
 
     def more(self, batch_size: int) -> CursorReply:
         """Wait up to half a second for at most `batch_size` events."""
@@ -106,7 +106,7 @@ class ChangeCursor:
                 "maxTimeMS": _AWAIT_MS,
             }
         )
-        cursor = _decode(reply)
+        cursor = decode(bytes(reply.raw))["cursor"]
         self._id = cursor["id"]
         return CursorReply(
             events=cursor["nextBatch"],
@@ -147,16 +147,13 @@ class ChangeCursor:
         )
 
 
-def _decode(reply: RawBSONDocument) -> Document:
-    """Decode a reply; return its cursor document."""
-    raw = bytes(reply.raw)
+def decode(raw: bytes) -> Document:
+    """Decode a document of any size, without holding up other threads for long.
+
+    Strings that aren't UTF-8 are read with replacements. Raises BSONError when it is no document.
+    """
     with hidden_from_collector() if len(raw) > PIECE_BYTES else nullcontext():
-        return _decode_raw(raw)
-
-
-def _decode_raw(raw: bytes) -> Document:
-    try:
-        cursor: Document = decode_in_pieces(raw, STRICT)["cursor"]
-    except BSONError:
-        cursor = decode_in_pieces(raw, LENIENT)["cursor"]
-    return cursor
+        try:
+            return decode_in_pieces(raw, _STRICT)
+        except BSONError:
+            return decode_in_pieces(raw, _LENIENT)

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import pymongo
 import trio
-from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
 from pymongo.errors import PyMongoError
@@ -23,9 +22,9 @@ from pymongo.read_preferences import ReadPreference
 
 from mnc.capture.ports import Chunk, Document
 from mnc.drivers.mongo.connection import MongoConnection
-from mnc.drivers.mongo.cursor import LENIENT, RAW, STRICT
+from mnc.drivers.mongo.cursor import RAW, decode
 from mnc.drivers.mongo.failures import source_error
-from mnc.drivers.mongo.pieces import decode_in_pieces, first_element
+from mnc.drivers.mongo.pieces import first_element
 from mnc.errors import SourceRefusedError
 from mnc.model import ClusterTime, Namespace
 
@@ -104,11 +103,4 @@ def _document(raw: bytes) -> Document:
             f"the snapshot can't go past a document whose _id has {len(element)} bytes",
             remedy=f"change or remove it: the limit is {_KEY_LIMIT_BYTES} bytes",
         )
-    return Document(fields=_decoded(raw), key=base64.b64encode(element).decode())
-
-
-def _decoded(raw: bytes) -> dict[str, Any]:
-    try:
-        return decode_in_pieces(raw, STRICT)
-    except BSONError:
-        return decode_in_pieces(raw, LENIENT)
+    return Document(fields=decode(raw), key=base64.b64encode(element).decode())
