@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from tests.fakes.virtual_time import run_in_virtual_time, virtual_time
 from tests.stage.cluster.virtual_cluster import COLLECTIONS, VirtualCluster, working_cluster
 
@@ -92,6 +93,29 @@ def test_a_clean_stop_hands_over_without_waiting(seed: int) -> None:
             )
             assert taken_s < 0.3
             await cluster.wait_for(lambda: cluster.leader() >= 0, timeout_s=1)
+
+    run_in_virtual_time(run)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("ends_cleanly", "warnings"), [(False, 1), (True, 0)])
+def test_the_group_warns_once_of_who_is_gone(seed: int, ends_cleanly: bool, warnings: int) -> None:
+    """A crash is in the log of whoever leads then, and a clean end is no reason to warn."""
+
+    async def run() -> None:
+        async with working_cluster(seed=seed) as cluster:
+            await cluster.wait_for(lambda: cluster.leader() >= 0, timeout_s=5)
+            await trio.sleep(3)
+            # In turns the leader and another one.
+            number = (cluster.leader() + seed) % 3
+            with capture_logs() as logs:
+                if ends_cleanly:
+                    await cluster.stop(number)
+                else:
+                    cluster.crash(number)
+                await trio.sleep(2)
+            told = [line for line in logs if line["event"] == "cluster.member_gone"]
+            assert [line["log_level"] for line in told].count("warning") == warnings
 
     run_in_virtual_time(run)
 
