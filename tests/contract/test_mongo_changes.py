@@ -79,7 +79,7 @@ async def test_a_date_beyond_datetime_is_read(mongo: MongoHarness) -> None:
 async def test_a_large_reply_is_hidden_from_the_collector(mongo: MongoHarness) -> None:
     """Python doesn't look for garbage among a large document's values while it is held."""
     start = await mongo.source.current_token()
-    await _insert(mongo, {"text": "x" * _LARGE, "values": [{}] * 100_000})
+    await _insert(mongo, {"text": "x" * _LARGE, "values": [[]] * 100_000})
     (change,) = await read_after(mongo.source, ["users"], start, count=1)
     document = change["fullDocument"]
     assert isinstance(document, dict)
