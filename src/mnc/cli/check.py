@@ -12,6 +12,7 @@ import click
 import trio
 from rich.console import Console
 
+from mnc.cli.options import timeout_option
 from mnc.cli.settings import SettingsCommand
 from mnc.config import Selection, Settings, load_settings, near_misses
 from mnc.drivers.mongo.connection import MongoConnection
@@ -38,15 +39,7 @@ _EXIT_PROBLEM = 1
 
 
 @click.command(cls=SettingsCommand)
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0.1, max=600),
-    default=5.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long each server may take to answer.",
-)
+@timeout_option("How long each server may take to answer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one object of JSON.")
 def check(timeout_s: float, *, as_json: bool) -> int:
     """Try the settings on the servers, and say what to do about what is found.

@@ -9,6 +9,7 @@ import click
 import trio
 
 from mnc.capture.options import CaptureOptions
+from mnc.cli.options import timeout_option
 from mnc.cli.settings import SettingsCommand
 from mnc.config import Settings, load_settings
 from mnc.drivers.mongo.changes import MongoChangeSource
@@ -55,15 +56,7 @@ def _place(_: click.Context, __: click.Parameter, value: str | None) -> str | No
     help="The stream that the earlier connector had for each collection, where it is another than "
     "NATS_STREAM_NAME; a * stands for the collection's name in upper case.",
 )
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0.1, max=600),
-    default=5.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long NATS may take to answer.",
-)
+@timeout_option("How long NATS may take to answer.")
 def migrate(
     place: str | None, earlier_streams: str | None, timeout_s: float, *, is_applied: bool
 ) -> int:

@@ -15,6 +15,7 @@ from urllib.request import ProxyHandler, build_opener
 import click
 from rich.console import Console
 
+from mnc.cli.options import timeout_option
 from mnc.config import load_settings
 from mnc.errors import ConfigError, InstanceError
 from mnc.terminal.event import printable
@@ -58,15 +59,7 @@ def _base(_: click.Context, __: click.Parameter, value: str | None) -> str | Non
     callback=_base,
     help="Where the instance answers.  [default: http://127.0.0.1 with HTTP_PORT, or 3000]",
 )
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0.1, max=600),
-    default=5.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long the instance may take to answer.",
-)
+@timeout_option("How long the instance may take to answer.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer of /status as it is.")
 def status(url: str | None, timeout_s: float, *, as_json: bool) -> int:
     """Show what an instance does, and what it knows of its cluster.
