@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from tests.raft.simulator import STEADY, TOLD, Profile
@@ -58,8 +58,8 @@ def _send_first(raft: Raft) -> Ready | None:
     ready = _take_ready(raft)
     if ready is None or not ready.messages:
         return ready
-    vars(raft)["held"] = replace(ready, messages=())
-    return replace(ready, hard_state=None, snapshot=None, entries=(), committed=())
+    vars(raft)["held"] = ready._replace(messages=())
+    return ready._replace(hard_state=None, snapshot=None, entries=(), committed=())
 
 
 def _forget_the_leader(raft: Raft, *arguments: Any, **named: Any) -> None:

@@ -254,7 +254,7 @@ def test_answers_to_an_earlier_term_do_not_count() -> None:
     )
     group.deliver(late)
     assert group.commands("a") == []
-    group.deliver(replace(late, term=entry.term))
+    group.deliver(late._replace(term=entry.term))
     assert group.commands("a") == [b"x"]
 
 

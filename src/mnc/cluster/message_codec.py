@@ -46,11 +46,16 @@ def plain(value: object) -> object:
             return encode_payload(value)
         case Entry(index=index, term=term, payload=payload):
             return {"index": index, "term": term, "payload": encode_payload(payload)}
+        case AppendEntries() | Appended():
+            return _without_sender(value._asdict())
         case _ if is_dataclass(value):
-            names = [field.name for field in fields(value)]
-            return {name: getattr(value, name) for name in names if name != "sender"}
+            return _without_sender({each.name: getattr(value, each.name) for each in fields(value)})
         case _:
             raise TypeError(f"{type(value).__name__} is no part of a message")
+
+
+def _without_sender(named: Mapping[str, object]) -> Mapping[str, object]:
+    return {name: value for name, value in named.items() if name != "sender"}
 
 
 def read_message(kind: str, body: Mapping[str, object], *, sender: NodeId) -> ClusterMessage:

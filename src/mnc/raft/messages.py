@@ -1,9 +1,13 @@
-"""What nodes send to one another; losing, repeating, delaying or reordering any is harmless."""
+"""What nodes send to one another; losing, repeating, delaying or reordering any is harmless.
+
+The two of which there are many are named tuples, which are made in less time than dataclasses.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from mnc.raft.types import Entry, NodeId, Snapshot
 
@@ -60,8 +64,7 @@ class Vote:
     granted: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppendEntries:
+class AppendEntries(NamedTuple):
     """Replicate entries; without any, a heartbeat and a question whether the logs match (§5.3)."""
 
     sender: NodeId
@@ -91,8 +94,7 @@ class InstallSnapshot:
     snapshot: Snapshot
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Appended:
+class Appended(NamedTuple):
     """The follower's log is durable, and the leader's, up to `match_index`."""
 
     sender: NodeId

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mnc.raft.messages import Message
 from mnc.raft.types import Entry, HardState, Snapshot, SoftState
@@ -10,8 +10,7 @@ from mnc.raft.types import Entry, HardState, Snapshot, SoftState
 __all__ = ["Ready"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
+class Ready(NamedTuple):
     """What a node wants done, in the order of the fields.
 
     Invariants: whatever `messages`, `committed` and `soft_state` rest on is on the disk once
