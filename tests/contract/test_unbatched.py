@@ -134,7 +134,7 @@ async def test_a_batch_of_the_largest_size_is_stored(unbatched: JetStreamHarness
 async def test_an_event_over_the_limit_stores_nothing(unbatched: JetStreamHarness) -> None:
     """An event over the broker's limit is refused before anything is sent, with its whole batch."""
     batch = batch_of(unbatched, 1, 2)
-    large = replace(batch.events[1], payload=b"." * 1024 * 1024)
+    large = batch.events[1]._replace(payload=b"." * 1024 * 1024)
     with pytest.raises(PayloadTooLargeError):
         await unbatched.port.publish(replace(batch, events=[batch.events[0], large]))
     assert await unbatched.stored() == []
@@ -313,7 +313,7 @@ async def test_a_foreign_event_is_refused(old: JetStreamHarness, payload: bytes)
     await old.port.publish(
         replace(
             batch_of(old, 1),
-            events=[replace(batch_of(old, 1).events[0], payload=payload)],
+            events=[batch_of(old, 1).events[0]._replace(payload=payload)],
         )
     )
     with pytest.raises(SinkRefusedError) as caught:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import orjson
 from tests.contract.streams import StreamHarness
@@ -21,8 +20,7 @@ def _event(number: int, *, stream: str, collection: str, type_bits: bytes | None
     resume_token: dict[str, object] = {"_data": encoded.token.data}
     if type_bits is not None:
         resume_token["_typeBits"] = {"$binary": {"base64": "gsAe", "subType": "00"}}
-    return replace(
-        encoded,
+    return encoded._replace(
         token=ResumeToken(encoded.token.data, type_bits),
         subject=f"{stream}.{collection}.insert.{number}",
         payload=orjson.dumps({"_id": resume_token}),

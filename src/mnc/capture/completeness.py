@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 from mnc.capture.ports import ChangeDocument
@@ -21,16 +21,14 @@ class Lack(NamedTuple):
     """Missing: MongoDB had no such document any more, or kept no image of it."""
 
 
-def lacks(change: ChangeDocument) -> Iterator[Lack]:
+def lacks(change: ChangeDocument) -> Sequence[Lack]:
     """Name what `change` lacks.
 
     Where MongoDB found no document, it says null; what the driver had to leave out is listed in
     `truncated`.
     """
-    for field in _DOCUMENTS:
-        if field in change and change[field] is None:
-            yield Lack(field, "missing")
+    missing = [Lack(field, "missing") for field in _DOCUMENTS if change.get(field, ()) is None]
     truncated = change.get("truncated")
-    if isinstance(truncated, list):
-        for field in truncated:
-            yield Lack(field, "too_large")
+    if not isinstance(truncated, list):
+        return missing
+    return [*missing, *(Lack(field, "too_large") for field in truncated)]

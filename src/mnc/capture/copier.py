@@ -131,5 +131,5 @@ class Copier:
             change = read_change(self._namespace, document.fields, snapshot, read_at=read_at)
             event = self._encode.encode(change, self._namespace.collection)
             headers = (*event.headers, header_of(snapshot))
-            events.append(replace(event, headers=headers, snapshot=snapshot))
+            events.append(event._replace(headers=headers, snapshot=snapshot))
         return events

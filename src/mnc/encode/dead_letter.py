@@ -6,7 +6,7 @@ They stand in the same stream, in the event's place, so that nothing is lost and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from mnc.encode.event import Encoder, EventUnencodableError
@@ -40,8 +40,7 @@ def dead_letter(event: EncodedEvent, error: MncError) -> EncodedEvent:
         (ERROR_HEADER, words[:_ERROR_LIMIT_CHARS]),
         (SUBJECT_HEADER, event.subject),
     )
-    return replace(
-        event,
+    return event._replace(
         subject=dead_letter_subject(event.subject),
         headers=(*event.headers, *headers),
         dead_letter=error,

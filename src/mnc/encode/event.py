@@ -85,7 +85,7 @@ class Encoder:
             token=token,
             operation=operation,
             subject=subject,
-            message_id=_message_id(change, collection),
+            message_id=_message_id(change, collection, token),
             payload=payload,
             committed_at_s=committed_at_s,
             summary=summarize(change, token) if len(payload) >= SUMMARY_FROM_BYTES else b"",
@@ -120,7 +120,7 @@ class Encoder:
             token=token,
             operation=operation,
             subject=subject,
-            message_id=_message_id(change, collection),
+            message_id=_message_id(change, collection, token),
             payload=summarize(change, token),
             committed_at_s=float(token.cluster_time.seconds),
         )
@@ -151,16 +151,17 @@ def _committed_at_s(change: Mapping[str, object]) -> float:
     raise _unencodable(change, "`clusterTime` is missing")
 
 
-def _message_id(change: Mapping[str, object], collection: str) -> str:
+def _message_id(change: Mapping[str, object], collection: str, token: ResumeToken) -> str:
     """Return the resume token, or its digest when it is cut elsewhere.
 
     The stream keeps each message id in memory for as long as its duplicate window, and a header
     that is too large ends the connection. An event that concerns several collections is a message
     for each, so those that it doesn't name as its own have their name behind the token.
     """
-    data = str(_document(change, "_id")["_data"])
+    data = token.data
     if len(data) > TOKEN_LIMIT:
-        data = f"sha256:{hashlib.sha256(data.encode()).hexdigest()}"
+        whole = str(_document(change, "_id")["_data"])
+        data = f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
     namespace = change.get("ns")
     if isinstance(namespace, dict) and namespace.get("coll") == collection:
         return data

@@ -6,7 +6,7 @@ It is a claim check: the message has the event's summary, and a field `payload` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import orjson
@@ -35,7 +35,7 @@ def refer(event: EncodedEvent, reference: PayloadReference) -> EncodedEvent:
     # A summary is an object of JSON that is never empty.
     payload = b'%b,"payload":%b}' % (event.summary[:-1], orjson.dumps(asdict(reference)))
     headers = (*event.headers, (PAYLOAD_HEADER, _IN_OBJECT_STORE))
-    return replace(event, payload=payload, summary=b"", headers=headers)
+    return event._replace(payload=payload, summary=b"", headers=headers)
 
 
 def read_reference(headers: Mapping[str, str], payload: bytes) -> PayloadReference | None:

@@ -10,7 +10,7 @@ from a stream that refuses everything: it takes no dead letter either.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from mnc.encode.dead_letter import dead_letter
@@ -59,7 +59,7 @@ class DeadLetters:
         if isinstance(error, PayloadTooLargeError):
             if not event.summary:
                 raise error
-            event = replace(event, payload=event.summary, summary=b"")
+            event = event._replace(payload=event.summary, summary=b"")
             if event.dead_letter is not None:
                 return event
         elif event.dead_letter is not None:

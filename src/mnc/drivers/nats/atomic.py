@@ -9,13 +9,15 @@ batch belongs to its id, not to its connection, so every attempt gets a new one.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from itertools import count
 
-from nats.aio.client import Client
 from nats.nuid import NUID
 
+from mnc.drivers.nats.client import MendedClient
 from mnc.drivers.nats.positions import encode_position, last_marker, last_positions
 from mnc.drivers.nats.replies import raise_error
-from mnc.drivers.nats.sending import headers_of, is_turn_over
+from mnc.drivers.nats.sending import turns, written, written_headers
 from mnc.drivers.nats.stream_api import StreamApi
 from mnc.errors import FenceLostError, OutcomeUnknownError, SinkUnavailableError
 from mnc.model import Checkpoint, StreamSeq
@@ -94,23 +96,20 @@ class AtomicWriter:
 
     # --- on the asyncio side --------------------------------------------------------------------
 
-    async def _send(self, client: Client, batch: Batch) -> dict[str, object]:
+    async def _send(self, client: MendedClient, batch: Batch) -> dict[str, object]:
         batch_id = self._nuid.next().decode()
         fence = {
             "Nats-Expected-Stream": self._api.stream,
             "Nats-Expected-Last-Subject-Sequence": str(batch.expected_seq),
             "Nats-Expected-Last-Subject-Sequence-Subject": batch.marker_subject,
         }
-        for number, event in enumerate(batch.events, start=1):
-            if is_turn_over(number):
-                await asyncio.sleep(0)
-            place = {
-                **batch.headers,
-                "Nats-Batch-Id": batch_id,
-                "Nats-Batch-Sequence": str(number),
-            }
-            headers = headers_of(event, place | fence if number == 1 else place)
-            await client.publish(event.subject, event.payload, headers=headers)
+        places = _places(
+            written_headers(fence.items()),
+            written_headers([*batch.headers.items(), ("Nats-Batch-Id", batch_id)]),
+        )
+        for messages in turns(map(written, batch.events, places)):
+            await client.send(messages)
+            await asyncio.sleep(0)
         return await self._api.request(
             client,
             batch.marker_subject,
@@ -123,3 +122,10 @@ class AtomicWriter:
                 **({} if batch.events else fence),
             },
         )
+
+
+def _places(fence: str, batch: str) -> Iterator[str]:
+    """Yield the headers of each place in a batch, the first of which has the fence."""
+    yield f"{batch}Nats-Batch-Sequence: 1\r\n{fence}"
+    for number in count(2):
+        yield f"{batch}Nats-Batch-Sequence: {number}\r\n"

@@ -21,11 +21,11 @@ import asyncio
 from dataclasses import replace
 
 import trio
-from nats.aio.client import Client
 
+from mnc.drivers.nats.client import MendedClient
 from mnc.drivers.nats.positions import last_positions
 from mnc.drivers.nats.replies import raise_error
-from mnc.drivers.nats.sending import headers_of, is_turn_over
+from mnc.drivers.nats.sending import headers_of, turns, written, written_headers
 from mnc.drivers.nats.stream_api import StreamApi
 from mnc.errors import (
     DuplicateInBatchError,
@@ -138,15 +138,23 @@ class ChainedWriter:
 
     # --- on the asyncio side --------------------------------------------------------------------
 
-    async def _send(self, client: Client, batch: Batch, *, tail: StreamSeq) -> dict[str, object]:
+    async def _send(
+        self, client: MendedClient, batch: Batch, *, tail: StreamSeq
+    ) -> dict[str, object]:
         stream = {**batch.headers, "Nats-Expected-Stream": self._api.stream}
-        place = {**stream, "Nats-Expected-Last-Sequence": str(tail)}
-        *others, last = batch.events
-        for number, event in enumerate(others, start=1):
-            if is_turn_over(number):
-                await asyncio.sleep(0)
-            await client.publish(event.subject, event.payload, headers=headers_of(event, place))
-            place = {**stream, "Nats-Expected-Last-Msg-Id": event.message_id}
+        places = [
+            {**stream, "Nats-Expected-Last-Sequence": str(tail)},
+            *(
+                {**stream, "Nats-Expected-Last-Msg-Id": before.message_id}
+                for before in batch.events
+            ),
+        ]
+        *others, (last, place) = zip(batch.events, places, strict=False)  # nothing is behind it
+        for messages in turns(
+            written(event, written_headers(place.items())) for event, place in others
+        ):
+            await client.send(messages)
+            await asyncio.sleep(0)
         return await self._api.request(client, last.subject, last.payload, headers_of(last, place))
 
 

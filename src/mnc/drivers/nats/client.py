@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -36,6 +36,22 @@ class MendedClient(Client):
     async def connect(self, *args: Any, **kwargs: Any) -> None:
         """Connect as nats-py does."""
         await _cancellable(super().connect(*args, **kwargs))
+
+    async def send(self, messages: Sequence[bytes]) -> None:
+        """Send messages that are written already (`sending.written`), as `publish` does.
+
+        Raises as `publish`, but knows nothing of subjects and sizes.
+        """
+        if self.is_closed:
+            raise nats.errors.ConnectionClosedError
+        if not self.is_connected:
+            raise nats.errors.OutboundBufferLimitError
+        self.stats["out_msgs"] += len(messages)
+        data = b"".join(messages)
+        self.stats["out_bytes"] += len(data)
+        await self._send_command(data)
+        if self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
 
     async def close(self) -> None:
         """Close as nats-py does, with an attempt to reconnect ended."""

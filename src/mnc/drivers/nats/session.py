@@ -71,7 +71,7 @@ class NatsSession:
         self._security = security
         self._name = name
         self._loop: trio_asyncio.TrioEventLoop | None = None
-        self._client: Client | None = None
+        self._client: MendedClient | None = None
         self._outage = asyncio.Event()
         self._connected = AsyncValue(False)
         self._connected_at_s = -math.inf
@@ -159,7 +159,7 @@ class NatsSession:
 
     async def call(
         self,
-        function: Callable[Concatenate[Client, _P], Awaitable[_T]],
+        function: Callable[Concatenate[MendedClient, _P], Awaitable[_T]],
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> _T:
@@ -248,7 +248,7 @@ class NatsSession:
         with suppress(SinkError):  # the next connection makes it so
             await self.call(self._subscriptions.apply)
 
-    def _require_client(self) -> Client:
+    def _require_client(self) -> MendedClient:
         if self._client is None or not self._connected.value:
             raise SinkUnavailableError("there is no connection to NATS")
         return self._client

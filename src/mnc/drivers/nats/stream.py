@@ -35,7 +35,7 @@ from mnc.errors import (
     SinkRefusedError,
     SinkUnavailableError,
 )
-from mnc.model import Checkpoint, EncodedEvent, StreamSeq
+from mnc.model import Checkpoint, StreamSeq
 from mnc.publish.ports import Batch
 
 __all__ = ["JetStream", "has_batches", "too_old", "update_command"]
@@ -272,13 +272,20 @@ class JetStream:
             limits.append((self._max_msg_bytes, f"max_msg_size of stream {name}", remedy))
         # A message of a chain has the id of the one before it, too.
         longest_id = max((len(event.message_id) for event in batch.events), default=0)
-        shared = longest_id + len(batch.marker_subject) + _lines_bytes(batch.headers.items())
+        shared = _HEADER_NAMES_BYTES + 2 * longest_id + len(batch.marker_subject)
+        shared += _lines_bytes(batch.headers.items())
+        lowest, what, remedy = min(limits)
         for event in batch.events:
-            for limit, what, remedy in limits:
-                if len(event.payload) + shared + _overhead_bytes(event) > limit:
-                    raise PayloadTooLargeError(
-                        f"an event of {len(event.payload)} bytes is over {what}", remedy=remedy
-                    )
+            size = len(event.payload) + len(event.subject) + shared
+            if event.headers:
+                size += _lines_bytes(event.headers)
+            if size > lowest:
+                what, remedy = next(
+                    (what, remedy) for limit, what, remedy in limits if size > limit
+                )
+                raise PayloadTooLargeError(
+                    f"an event of {len(event.payload)} bytes is over {what}", remedy=remedy
+                )
 
 
 def has_batches(session: NatsSession) -> bool:
@@ -297,12 +304,6 @@ def too_old(session: NatsSession) -> SinkRefusedError:
 def update_command(config: Mapping[str, object], subjects: Sequence[str]) -> str:
     """Return the command that gives a stream with `config` what atomic batches need."""
     return _command("UPDATE", amended_config(config, subjects) or config, BATCH_FLAGS)
-
-
-def _overhead_bytes(event: EncodedEvent) -> int:
-    """Return what a message takes at most beside its payload and what its batch shares."""
-    own = len(event.subject) + len(event.message_id) + _lines_bytes(event.headers)
-    return _HEADER_NAMES_BYTES + own
 
 
 def _lines_bytes(headers: Iterable[tuple[str, str]]) -> int:

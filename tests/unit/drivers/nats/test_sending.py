@@ -1,11 +1,12 @@
-"""A batch on its way to the broker leaves turns to other tasks of the event loop."""
+"""Messages as they are written, and the turns that a batch leaves to others on its way."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+import nats.errors
 import pytest
 from nats.aio.client import Client
 from tests.fakes.values import checkpoint, events
@@ -13,6 +14,8 @@ from tests.fakes.values import checkpoint, events
 from mnc.config import NatsSecurity
 from mnc.drivers.nats.atomic import AtomicWriter
 from mnc.drivers.nats.chained import ChainedWriter
+from mnc.drivers.nats.client import MendedClient
+from mnc.drivers.nats.sending import headers_of, written, written_headers
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream_api import StreamApi
 from mnc.model import StreamSeq
@@ -21,23 +24,16 @@ from mnc.publish.ports import Batch
 EVENTS = events(1, 999)
 
 
-class _Client(Client):
-    """Counts what is published."""
+class _Client(MendedClient):
+    """Counts what is sent."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(demands_tls=False)
         self.published = 0
 
-    async def publish(
-        self,
-        subject: str,
-        payload: bytes = b"",
-        reply: str = "",
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        """Count a message."""
-        del subject, payload, reply, headers
-        self.published += 1
+    async def send(self, messages: Sequence[bytes]) -> None:
+        """Count messages."""
+        self.published += len(messages)
 
 
 class _Api(StreamApi):
@@ -69,17 +65,17 @@ _BATCH = Batch(
 )
 
 
-async def _send_atomic(client: Client) -> None:
+async def _send_atomic(client: MendedClient) -> None:
     await AtomicWriter(_api())._send(client, _BATCH)
 
 
-async def _send_chained(client: Client) -> None:
+async def _send_chained(client: MendedClient) -> None:
     await ChainedWriter(_api(), window=1000)._send(client, _BATCH, tail=StreamSeq(0))
 
 
 @pytest.mark.parametrize("send", [_send_atomic, _send_chained])
 def test_other_tasks_have_turns_while_a_batch_is_sent(
-    send: Callable[[Client], Awaitable[None]],
+    send: Callable[[MendedClient], Awaitable[None]],
 ) -> None:
     """However large a batch, at most 64 of its messages are written at once."""
 
@@ -95,3 +91,39 @@ def test_other_tasks_have_turns_while_a_batch_is_sent(
     seen = asyncio.run(run())
     assert seen[-1] >= len(EVENTS) - 1
     assert max(after - before for before, after in itertools.pairwise(seen)) <= 64
+
+
+def test_a_message_is_written_as_nats_py_writes_it() -> None:
+    """Whatever headers and payload an event has, the broker is sent what nats-py would send."""
+    place = {"Nats-Batch-Id": "abc", "Nats-Batch-Sequence": "12"}
+    plain = EVENTS[0]
+    empty = plain._replace(payload=b"")
+    dead = plain._replace(headers=(("Mnc-Error", "too large: 3 MB"), ("Mnc-Subject", "cs.a.b.1")))
+    binary = plain._replace(payload="größer\r\n".encode())
+    for event in (plain, empty, dead, binary):
+        expected = asyncio.run(_as_nats_py(event.subject, event.payload, headers_of(event, place)))
+        assert written(event, written_headers(place.items())) == expected
+
+
+async def _as_nats_py(subject: str, payload: bytes, headers: dict[str, str]) -> bytes:
+    """Return what nats-py writes, without the second space where a reply's subject would stand."""
+    client = Client()
+    client._status = Client.CONNECTED
+    client._max_payload = len(payload)
+    await client.publish(subject, payload, headers=headers)
+    (sent,) = client._pending
+    return sent.replace(f"{subject}  ".encode(), f"{subject} ".encode(), 1)
+
+
+def test_nothing_is_sent_without_a_connection() -> None:
+    """Messages fail at once while the client reconnects or is closed: nothing goes out late."""
+
+    async def send(status: int) -> None:
+        client = MendedClient(demands_tls=False)
+        client._status = status
+        await client.send([b"HPUB"])
+
+    with pytest.raises(nats.errors.OutboundBufferLimitError):
+        asyncio.run(send(Client.RECONNECTING))
+    with pytest.raises(nats.errors.ConnectionClosedError):
+        asyncio.run(send(Client.CLOSED))
