@@ -77,11 +77,11 @@ def demultiplex(
             frontier = frontiers.get(collection)
             if frontier is None or change["operationType"] not in operations(collection):
                 continue
-            if encode.token_of(change) <= frontier:
-                continue
             lot = lots.get(collection)
             if lot is None:
-                lot = lots[collection] = Lot()
+                if encode.token_of(change) <= frontier:
+                    continue
+                lot = lots[collection] = Lot()  # what follows in the reply is later still
             if lot.error is not None:
                 continue
             try:
