@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import pytest
 
 from mnc import interpreter
-from mnc.interpreter import hidden_from_collector
+from mnc.interpreter import collect_seldom, hidden_from_collector
 
 _TURNS = """
 import sys, threading, time
@@ -92,3 +92,23 @@ def test_what_was_hidden_is_collected_later(monkeypatch: pytest.MonkeyPatch) -> 
     with hidden_from_collector():
         pass
     assert gone() is None
+
+
+def test_a_replys_objects_are_looked_through_once() -> None:
+    """Nine thousand objects, as many as a reply makes, are looked through once at most."""
+    thresholds = gc.get_threshold()
+    collections = 0
+
+    def count(phase: str, _: dict[str, int]) -> None:
+        nonlocal collections
+        collections += phase == "start"
+
+    gc.callbacks.append(count)
+    try:
+        collect_seldom()
+        made = [[number] for number in range(9_000)]
+    finally:
+        gc.callbacks.remove(count)
+        gc.set_threshold(*thresholds)
+    assert len(made) == 9_000
+    assert collections <= 1

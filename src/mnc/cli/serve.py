@@ -12,7 +12,7 @@ from mnc.allocator import bound_allocator
 from mnc.cli.settings import SettingsCommand
 from mnc.cli.signals import shut_down_on_signals
 from mnc.config import Settings, load_settings, near_misses
-from mnc.interpreter import hasten_threads
+from mnc.interpreter import collect_seldom, hasten_threads
 from mnc.service import run_service
 from mnc.telemetry.logging import configure_logging
 
@@ -30,6 +30,7 @@ def serve() -> None:
     """
     bound_allocator()
     hasten_threads()
+    collect_seldom()
     settings = load_settings(os.environ)
     configure_logging(settings.log_level, settings.log_format)
     for name, meant in near_misses(os.environ).items():
