@@ -28,6 +28,7 @@ class Policies:
     def __init__(self, settings: Settings, session: NatsSession) -> None:
         self._settings = settings
         self._known: dict[str, CollectionPolicy] = {}
+        self._known_encoders: dict[str, Encode] = {}
         self._payloads = JetStreamPayloads(
             session,
             stream=settings.nats_stream_name,
@@ -67,7 +68,10 @@ class Policies:
 
     def encode(self, change: ChangeDocument, collection: str, /) -> EncodedEvent:
         """See `Encode.encode`."""
-        return self._encoders[self._of(collection)].encode(change, collection)
+        encoder = self._known_encoders.get(collection)
+        if encoder is None:
+            encoder = self._known_encoders[collection] = self._encoders[self._of(collection)]
+        return encoder.encode(change, collection)
 
     def token_of(self, change: ChangeDocument, /) -> ResumeToken:
         """See `Encode.token_of`."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Protocol, assert_never
 
 import structlog
@@ -367,7 +368,7 @@ class LaneTelemetry:
         return shown
 
     def _count_stored(self, events: Sequence[EncodedEvent]) -> None:
-        for operation, count in Counter(event.operation for event in events).items():
+        for operation, count in Counter(map(attrgetter("operation"), events)).items():
             self._metrics.published.labels(*self._labels, operation).inc(count)
         self._published_bytes.inc(sum(len(event.payload) for event in events))
         self._counts["published"] += len(events)
