@@ -30,6 +30,7 @@ class DiscoveryTelemetry:
         self._renewed.inc()
         self._log.warning(
             "discovery.renewed",
+            database=self._database,
             **_gap(lost, found),
             reason="MongoDB's oplog no longer reaches back to the position: collections that came "
             "and went in this time are not found",

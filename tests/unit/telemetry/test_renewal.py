@@ -47,5 +47,6 @@ def test_what_discovery_may_have_missed_is_told() -> None:
         discovery.renewed(lost=_LOST, found=_FOUND)
     (line,) = lines
     assert line["event"] == "discovery.renewed"
+    assert line["database"] == "shop"
     assert line["skipped_s"] == 90
     assert _count(metrics, "") == 1
