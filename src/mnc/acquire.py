@@ -14,8 +14,8 @@ from typing import Protocol
 
 from mnc.capture.ports import ChangeSource
 from mnc.checkpoint.ports import CheckpointStore
-from mnc.checkpoint.position import LostHistory, begin_snapshot, renewed, resume_from
-from mnc.errors import FenceLostError, ForeignPositionError, NotOwnerError, PositionLostError
+from mnc.checkpoint.position import LostHistory, begin_snapshot, check_past, renewed, resume_from
+from mnc.errors import FenceLostError, NotOwnerError, PositionLostError
 from mnc.model import SINGLE_INSTANCE, Checkpoint, Epoch, Namespace, Position, StreamSeq
 from mnc.publish.ports import Batch, StreamPort
 
@@ -115,13 +115,9 @@ async def _kept_or_renewed(
         return position
     try:
         await source.check_history(position.token.cluster_time)
-    except PositionLostError as error:
+    except PositionLostError:
         now = await source.current_token()
-        if now <= position.token:
-            raise ForeignPositionError(
-                "the position is lost, and lies in the future of this MongoDB cluster",
-                remedy="check that MONGO_URI names the cluster that the stream was filled from",
-            ) from error
+        check_past(position.token, now=now)
         return renewed(position, now, policy=policy)
     return position
 

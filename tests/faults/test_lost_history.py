@@ -86,3 +86,34 @@ def test_lost_history_is_healed_by_a_snapshot(deploy: Deploy, forgetful: MongodP
     )
     assert connector.terminate() == 0
     assert_end_state(deployment.oracle.everything(), deployment.db, "users")
+
+
+def test_what_was_created_in_lost_history_is_found(
+    deploy: Deploy, forgetful: MongodProcess
+) -> None:
+    """New collections aren't missed in silence: not ready, or found anew and begun as is set."""
+    names = ("orders_1", "orders_2")
+    deployment = deploy(mongod=forgetful, collections=names, MONGO_WATCH_COLLECTIONS="orders_*")
+    deployment.start_ready().kill()
+    deployment.db["orders_1"].insert_one({"_id": 1})
+    deployment.db["orders_2"].insert_many({"_id": number} for number in range(100))
+    forget(forgetful)
+    stopped = deployment.start()
+    stopped.wait_not_ready("new collections can't be found", timeout_s=20)
+    stopped.wait_not_ready("MONGO_ON_HISTORY_LOST", timeout_s=1)
+    assert len(stopped.log("discovery.failed")) == 1
+    assert stopped.terminate() == 0
+    connector = deployment.start_ready(MONGO_ON_HISTORY_LOST="snapshot")
+    assert len(connector.log("discovery.renewed")) == 1
+    late = connector.log("position.renewed")
+    assert [line["collection"] for line in late] == [
+        f"{deployment.database}.{name}" for name in names
+    ]
+    for name in names:
+        deployment.db[name].insert_one({"_id": "after"})
+    wait_until(
+        lambda: connector.counted("events_checkpointed") == 103, timeout_s=20, what="all events"
+    )
+    assert connector.terminate() == 0
+    for name in names:
+        assert_end_state(deployment.oracle.everything(), deployment.db, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.cluster import Cluster
+from tests.cluster import SIZE, Cluster
 from tests.deployment import TOKENS, Deploy, Deployment
 from tests.integration.checking import run_check
 from tests.waiting import wait_until
@@ -72,6 +72,51 @@ def test_a_new_leader_goes_on_looking(deploy: Deploy, tmp_path: Path) -> None:
     kept = cluster.owners()
     deployment.finish(events)
     assert set(kept) == set(_names(1, 6))
+
+
+@pytest.mark.soak
+def test_a_dropped_collection_is_forgotten_by_hand(deploy: Deploy, tmp_path: Path) -> None:
+    """Left out for a while, and without its token document, it is gone, and found if it is back."""
+    deployment = deploy(collections=_names(1, 2), MONGO_WATCH_COLLECTIONS=_GLOBS)
+    cluster = Cluster(deployment, folder=tmp_path)
+    cluster.wait_whole()
+    events = _write(deployment, _names(1, 2))
+    deployment.db["orders_1"].drop()
+    _wait_for_owned(cluster, _names(1, 2))
+    _restart(cluster, f"{_GLOBS},!orders_1")
+    _wait_for_owned(cluster, _names(2, 2))
+    deployment.db[TOKENS].delete_one({"_id.collection": "orders_1"})
+    passed = deployment.token_document("")
+    wait_until(
+        lambda: deployment.token_document("") != passed,
+        timeout_s=30,
+        what="discovery to be past the collection's changes",
+    )
+    _restart(cluster, _GLOBS)
+    _wait_for_owned(cluster, _names(2, 2))
+    assert deployment.token_document("orders_1") is None
+    events += _write(deployment, _names(1, 1))
+    deployment.finish(events)
+
+
+def _restart(cluster: Cluster, entries: str) -> None:
+    """Start all instances again, with other collections to watch."""
+    for number in list(cluster.instances):
+        cluster.stop(number)
+    cluster.deployment.settings["MONGO_WATCH_COLLECTIONS"] = entries
+    for number in range(SIZE):
+        cluster.start(number)
+
+
+def _wait_for_owned(cluster: Cluster, names: list[str]) -> None:
+    """Wait until just these collections are captured, and the leader has looked for others."""
+
+    def are_owned() -> bool:
+        return set(cluster.owners()) == set(names) and not any(
+            instance.reasons() for instance in cluster.instances.values()
+        )
+
+    wait_until(are_owned, timeout_s=60, what=f"{names} to have owners")
 
 
 def test_check_looks_at_what_globs_take(deploy: Deploy) -> None:

@@ -63,14 +63,18 @@ def test_a_json_line_has_time_level_event_and_fields() -> None:
     assert abs((datetime.now(UTC) - written).total_seconds()) < 60
 
 
-def test_events_below_the_level_are_not_written() -> None:
+@pytest.mark.parametrize(
+    ("level", "events"), [("debug", "abcd"), ("info", "bcd"), ("warning", "cd"), ("error", "d")]
+)
+def test_events_below_the_level_are_not_written(level: LogLevel, events: str) -> None:
     """The level is a threshold for mnc's own events."""
-    stream = _configured("warning")
+    stream = _configured(level)
     log = structlog.get_logger()
     log.debug("a")
     log.info("b")
     log.warning("c")
-    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["c"]
+    log.error("d")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == [*events]
 
 
 @pytest.mark.parametrize(("level", "events"), [("debug", ["w", "e"]), ("error", ["e"])])

@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+from mnc.errors import ForeignPositionError
 from mnc.model import Checkpoint, Position, ResumeToken, Snapshot, StreamSeq
 
-__all__ = ["LostHistory", "begin_snapshot", "renewed", "resume_from"]
+__all__ = ["LostHistory", "begin_snapshot", "check_past", "renewed", "resume_from"]
 
 LostHistory = Literal["stop", "snapshot", "now"]
 """What may be done with a position to which the oplog no longer reaches back."""
@@ -44,6 +45,18 @@ def begin_snapshot(position: Position) -> Position:
     """Return the position at which a snapshot begins that is taken before going on."""
     snapshot = Snapshot(since=position.token)
     return replace(position, token=snapshot.token, snapshot=snapshot)
+
+
+def check_past(lost: ResumeToken, *, now: ResumeToken) -> None:
+    """Raise ForeignPositionError unless `lost`, which the oplog doesn't have, lies in the past.
+
+    One that is to come is another cluster's, and nothing may take its place.
+    """
+    if now <= lost:
+        raise ForeignPositionError(
+            "the position is lost, and lies in the future of this MongoDB cluster",
+            remedy="check that MONGO_URI names the cluster that the stream was filled from",
+        )
 
 
 def renewed(lost: Position, now: ResumeToken, *, policy: Literal["snapshot", "now"]) -> Position:

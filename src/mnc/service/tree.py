@@ -44,6 +44,7 @@ from mnc.supervise.policy import RestartPolicy
 from mnc.supervise.supervisor import Supervisor
 from mnc.telemetry.lanes import Lanes
 from mnc.telemetry.metrics import Metrics
+from mnc.telemetry.renewal import DiscoveryTelemetry
 from mnc.telemetry.stalls import StallWatch
 from mnc.telemetry.tracing import Tracing, open_tracing
 
@@ -96,7 +97,7 @@ async def run_service(
     metrics.watch_budget(lambda: budget.statistics().used_bytes, limit_bytes=budget.limit_bytes)
     lanes = Lanes(mongo.database.name, metrics)
     tracing = open_tracing(os.environ)
-    discovery = _discovery(settings, mongo)
+    discovery = _discovery(settings, mongo, metrics)
     ownership: Ownership = (
         Alone(settings.selection.names, discovery=discovery)
         if settings.raft_cluster_size == 1
@@ -120,7 +121,7 @@ async def run_service(
             requests=requests,
             tracing=tracing,
         ),
-        policy=RestartPolicy(renews_lost_positions=lost_history(settings) != "stop"),
+        policy=_restart_policy(settings),
         rng=random.Random(),  # noqa: S311 - jitter, no secret
         released=ownership.released,
     )
@@ -170,7 +171,7 @@ async def _send_traces(tracing: Tracing) -> None:
         await trio.to_thread.run_sync(tracing.close, abandon_on_cancel=True)
 
 
-def _discovery(settings: Settings, mongo: MongoConnection) -> Discovery | None:
+def _discovery(settings: Settings, mongo: MongoConnection, metrics: Metrics) -> Discovery | None:
     """Return what looks for collections, if the settings leave any to be found."""
     selection = settings.selection
     if not selection.globs:
@@ -185,10 +186,16 @@ def _discovery(settings: Settings, mongo: MongoConnection) -> Discovery | None:
             collection=settings.mongo_resume_tokens_collection,
             stream=settings.nats_stream_name,
         ),
-        policy=RestartPolicy(),
+        policy=_restart_policy(settings),
         rng=random.Random(),  # noqa: S311 - jitter, no secret
         snapshot_first=settings.mongo_snapshot != "never",
+        lost_history=lost_history(settings),
+        observer=DiscoveryTelemetry(mongo.database.name, metrics),
     )
+
+
+def _restart_policy(settings: Settings) -> RestartPolicy:
+    return RestartPolicy(renews_lost_positions=lost_history(settings) != "stop")
 
 
 async def _watch(

@@ -6,7 +6,8 @@ a position before that event, and only then the position of discovery moves on, 
 document of its own. So whatever crashes, a collection is found again from where discovery was, or
 has its document; it is watched from before its first event, also when it is created, written and
 dropped while nobody runs. What exists already at the first start is listed, after the position was
-taken. Of several instances that discover at the same time, each does no more than the other would.
+taken; and so it is where the oplog no longer reaches back and the settings say to go on from now.
+Of several instances that discover at the same time, each does no more than the other would.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ import trio
 
 from mnc.capture.ports import ChangeDocument, ChangeStream, Reply
 from mnc.checkpoint.ports import CheckpointStore
-from mnc.checkpoint.position import begin_snapshot
+from mnc.checkpoint.position import LostHistory, begin_snapshot, check_past
 from mnc.errors import CheckpointError, MncError, PositionLostError, SourceError
 from mnc.model import Checkpoint, ClusterTime, Namespace, Position, ResumeToken, StreamSeq
 from mnc.supervise.policy import RestartPolicy
 
-__all__ = ["DISCOVERY_NAME", "Discovery", "NewcomerSource", "NewcomerStore"]
+__all__ = ["DISCOVERY_NAME", "Discovery", "DiscoveryObserver", "NewcomerSource", "NewcomerStore"]
 
 DISCOVERY_NAME = ""
 """Stands for a collection's name in the token document of discovery; none can have it."""
@@ -69,6 +70,18 @@ class NewcomerStore(CheckpointStore, Protocol):
         ...
 
 
+class DiscoveryObserver(Protocol):
+    """Hears of changes that nobody can read any more."""
+
+    def renewed(self, *, lost: ResumeToken, found: ResumeToken) -> None:
+        """Hear that collections which came and went between two positions are not found."""
+        ...
+
+    def found_late(self, collection: str, *, lost: ResumeToken, found: ResumeToken) -> None:
+        """Hear that a collection was made between two positions, and is watched from the second."""
+        ...
+
+
 class Discovery:
     """Look for collections of one database.
 
@@ -87,10 +100,14 @@ class Discovery:
         policy: RestartPolicy,
         rng: random.Random,
         snapshot_first: bool,
+        lost_history: LostHistory,
+        observer: DiscoveryObserver,
     ) -> None:
         """Know `names` from the start, and look for what `wants` says yes to.
 
-        With `snapshot_first` what exists when it is first seen begins with a snapshot.
+        With `snapshot_first` what exists when it is first seen begins with a snapshot. Unless
+        `lost_history` is "stop", a position to which the oplog no longer reaches back is replaced
+        by now, and what was made since begins there, with a snapshot if it is "snapshot".
         """
         self._database = database
         self._wants = wants
@@ -99,6 +116,8 @@ class Discovery:
         self._policy = policy
         self._rng = rng
         self._snapshot_first = snapshot_first
+        self._lost_history = lost_history
+        self._observer = observer
         self._log = structlog.get_logger()
         self._known = frozenset(names)
         self._is_complete = False
@@ -114,12 +133,6 @@ class Discovery:
         match self._failure:
             case None:
                 return None if self._is_complete else "the collections are being looked for"
-            case PositionLostError(message=message):
-                return (
-                    f"new collections can't be found: {message}; to go on from now, remove the "
-                    'document with the collection "" from MONGO_RESUME_TOKENS_COLLECTION, and '
-                    "restart"
-                )
             case error:
                 return f"new collections can't be found: {error}"
 
@@ -145,20 +158,22 @@ class Discovery:
 
     async def _discover(self, changed: Callable[[AbstractSet[str]], None]) -> None:
         # The position BEFORE the names: what an instance found before it moved on is among them.
-        position = await self._begin()
+        begun = await self._begin()
         self._known |= self._wanted(await self._store.watched(self._database))
-        since = position.cluster_time
-        # To see that the position isn't lost, BEFORE collections get it: only a reply tells.
-        stream = await self._source.open(self._known, since=since)
-        try:
-            await stream.next_reply(batch_size=1)
-        finally:
-            await stream.aclose()
+        changed(self._known)  # whatever becomes of the rest
+        # BEFORE collections get the position: it may be lost.
+        position = await self._kept_or_renewed(begun)
+        lost = None if position == begun else begun
         first = Position(token=position)
-        if self._snapshot_first:
+        if self._snapshot_first or (lost is not None and self._lost_history == "snapshot"):
             first = begin_snapshot(first)
-        await self._add(await self._source.existing(), first)
+        await self._add(await self._source.existing(), first, lost=lost)
+        if lost is not None:
+            # AFTER the documents of what exists, which would be lost otherwise.
+            await self._save(position)
+            self._observer.renewed(lost=lost, found=position)
         changed(self._known)
+        since = position.cluster_time
         while True:
             stream = await self._source.open(self._known, since=since)
             try:
@@ -180,6 +195,22 @@ class Discovery:
             checkpoint = await self._store.create(self._namespace(DISCOVERY_NAME), _checkpoint(now))
         return checkpoint.position.token
 
+    async def _kept_or_renewed(self, position: ResumeToken) -> ResumeToken:
+        """Return `position`, or now if it is lost and the settings say to go on."""
+        try:
+            stream = await self._source.open(self._known, since=position.cluster_time)
+            try:
+                await stream.next_reply(batch_size=1)  # the opening may not tell
+            finally:
+                await stream.aclose()
+        except PositionLostError:
+            if self._lost_history == "stop":
+                raise
+            now = await self._source.current_token()
+            check_past(position, now=now)
+            return now
+        return position
+
     async def _watch(self, stream: ChangeStream, *, after: ResumeToken) -> Reply:
         """Read until something was found, or the stream has ended; return the last reply.
 
@@ -195,19 +226,31 @@ class Discovery:
             has_ended = bool(found) or reply.invalidated
             if has_ended or trio.current_time() - saved_at >= _IDLE_PROGRESS_S:
                 # AFTER the documents of what was found, which would be lost otherwise.
-                reached = _checkpoint(Position(token=after))
-                await self._store.save(self._namespace(DISCOVERY_NAME), reached)
+                await self._save(after)
                 saved_at = trio.current_time()
             self._is_complete, self._failure = True, None
             if has_ended:
                 return reply
 
-    async def _add(self, names: Collection[str], first: Position) -> None:
-        """Make each of `names` durable, with a first position, before its first event."""
+    async def _add(
+        self, names: Collection[str], first: Position, *, lost: ResumeToken | None = None
+    ) -> None:
+        """Make each of `names` durable, with a first position, before its first event.
+
+        Or after it, if it was made since `lost`.
+        """
         for name in sorted(set(names) - self._known):
             await self._store.create(self._namespace(name), _checkpoint(first))
             self._log.info("discovery.found", collection=name)
             self._known |= {name}
+            if lost is not None:
+                self._observer.found_late(name, lost=lost, found=first.token)
+
+    async def _save(self, reached: ResumeToken) -> None:
+        """Let discovery stand at `reached`."""
+        await self._store.save(
+            self._namespace(DISCOVERY_NAME), _checkpoint(Position(token=reached))
+        )
 
     def _wanted(self, names: Iterable[str]) -> AbstractSet[str]:
         return {name for name in names if name != DISCOVERY_NAME and self._wants(name)}

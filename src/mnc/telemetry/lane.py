@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Protocol, assert_never
 
@@ -16,6 +15,7 @@ import trio
 from mnc.errors import MncError, Recovery, SinkError
 from mnc.model import Checkpoint, EncodedEvent, Namespace, Position, Snapshot, StoredOperation
 from mnc.telemetry.metrics import Metrics
+from mnc.telemetry.renewal import log_renewed
 
 __all__ = [
     "Capturing",
@@ -201,16 +201,7 @@ class LaneTelemetry:
     def renewed(self, *, lost: Position, found: Position) -> None:
         """Note that changes were skipped which MongoDB has forgotten."""
         self._renewed.inc()
-        since = lost.token.cluster_time.seconds
-        skipped_s = found.token.cluster_time.seconds - since
-        self._log.warning(
-            "position.renewed",
-            since=datetime.fromtimestamp(since, UTC).isoformat(),
-            skipped_s=skipped_s,
-            reason="MongoDB's oplog no longer reaches back to the position: the changes of this "
-            "time are not in the stream",
-            remedy="enlarge the oplog; MONGO_ON_HISTORY_LOST=stop waits for a person instead",
-        )
+        log_renewed(self._log, lost=lost.token, found=found.token)
 
     def copying(self, snapshot: Snapshot, /, *, estimated: int) -> None:
         """Note that a snapshot begins, or goes on after a restart."""

@@ -14,13 +14,14 @@ from tests.fakes.newcomers import FakeNewcomerSource
 from tests.fakes.source import DATABASE, FakeSource
 from tests.fakes.virtual_time import run_in_virtual_time, virtual_time
 
+from mnc.checkpoint.position import LostHistory
 from mnc.config import Selection
 from mnc.errors import (
     CheckpointUnavailableError,
     SourceRefusedError,
     SourceUnavailableError,
 )
-from mnc.model import Namespace, ResumeToken
+from mnc.model import ClusterTime, Namespace, ResumeToken
 from mnc.supervise.discovery import DISCOVERY_NAME, Discovery
 from mnc.supervise.policy import RestartPolicy
 
@@ -28,6 +29,22 @@ _AWAY = SourceUnavailableError("away")
 _NOT_WRITABLE = CheckpointUnavailableError("away")
 
 _WRITE_FAULTS: Sequence[WriteFault | None] = (None, _NOT_WRITABLE, Unacknowledged(_NOT_WRITABLE))
+
+
+class _Observer:
+    """Keeps what is told of lost positions."""
+
+    def __init__(self) -> None:
+        self.renewals: list[tuple[ResumeToken, ResumeToken]] = []
+        self.late: dict[str, tuple[ResumeToken, ResumeToken]] = {}
+
+    def renewed(self, *, lost: ResumeToken, found: ResumeToken) -> None:
+        """Hear of discovery's own position."""
+        self.renewals.append((lost, found))
+
+    def found_late(self, collection: str, *, lost: ResumeToken, found: ResumeToken) -> None:
+        """Hear of a collection."""
+        self.late[collection] = (lost, found)
 
 
 @dataclass(kw_only=True)
@@ -39,6 +56,8 @@ class _World:
     store: FakeCheckpointStore = field(default_factory=FakeCheckpointStore)
     seed: int = 0
     snapshot_first: bool = False
+    lost_history: LostHistory = "stop"
+    observer: _Observer = field(default_factory=_Observer)
 
     def __post_init__(self) -> None:
         self.restart()
@@ -53,9 +72,11 @@ class _World:
             wants=selection.wants,
             source=FakeNewcomerSource(self.oplog, selection.wants),
             store=self.store,
-            policy=RestartPolicy(),
+            policy=RestartPolicy(renews_lost_positions=self.lost_history != "stop"),
             rng=random.Random(self.seed),
             snapshot_first=self.snapshot_first,
+            lost_history=self.lost_history,
+            observer=self.observer,
         )
 
     def write(self, name: str) -> None:
@@ -84,6 +105,11 @@ class _World:
             for each, checkpoint in self.store.checkpoints.items()
         }
 
+    def is_snapshot(self, name: str) -> bool:
+        """Whether a collection begins with a snapshot."""
+        namespace = Namespace(database=DATABASE, collection=name)
+        return self.store.checkpoints[namespace].position.snapshot is not None
+
     @property
     def position(self) -> ResumeToken:
         """Where discovery itself stands."""
@@ -108,9 +134,8 @@ async def test_what_exists_begins_with_a_snapshot_if_that_is_wanted() -> None:
     world = _World(snapshot_first=True)
     world.oplog.write("orders_1")
     await world.run_for(4, lambda: world.write("orders_2"))
-    first = {each.collection: found.position for each, found in world.store.checkpoints.items()}
-    assert first["orders_1"].snapshot is not None
-    assert first["orders_2"].snapshot is None
+    assert world.is_snapshot("orders_1")
+    assert not world.is_snapshot("orders_2")
 
 
 @virtual_time
@@ -200,20 +225,117 @@ async def test_the_position_moves_on_while_nothing_is_found() -> None:
 
 @virtual_time
 async def test_a_lost_position_is_told_and_not_passed_over() -> None:
-    """When the oplog doesn't reach back any more, nothing is tried again, and readiness says so."""
+    """When the oplog doesn't reach back any more, nothing is tried again, and readiness says so.
+
+    What is known goes on being watched.
+    """
     world = _World()
-    await world.run_for(2)
-    world.oplog.tick(seconds=5)
-    world.oplog.write("orders_1")
-    world.oplog.forget()
-    world.restart()
+    lost, _ = await _lose(world)
+    opened = len(world.oplog.streams)
     await world.run_for(600)
-    assert len(world.oplog.streams) == 2  # those from before
-    assert "orders_1" not in world.positions  # it would get a position that is lost
+    assert len(world.oplog.streams) == opened
+    assert world.position == lost
+    assert "orders_2" not in world.positions  # it would get a position that is lost
     reason = world.discovery.not_ready_because()
     assert reason is not None
-    assert 'the collection ""' in reason
-    assert world.discovery.known == {"users"}
+    assert reason.startswith("new collections can't be found: the position is no longer")
+    assert world.heard == {"users", "orders_1"}
+    assert not world.observer.renewals
+
+
+async def _lose(world: _World) -> tuple[ResumeToken, ResumeToken]:
+    """Let the oplog forget a time in which orders_2 was made; return tokens before and after it."""
+    world.oplog.write("orders_1")
+    await world.run_for(2)
+    lost = world.position
+    world.oplog.tick(seconds=5)
+    for name in ("orders_1", "orders_2", "movies"):
+        world.oplog.write(name)
+    world.oplog.forget()
+    world.restart()
+    return lost, await world.oplog.current_token()
+
+
+@pytest.mark.parametrize("lost_history", ["now", "snapshot"])
+@pytest.mark.parametrize("snapshot_first", [False, True])
+@virtual_time
+async def test_a_lost_position_is_given_up_where_that_is_allowed(
+    lost_history: LostHistory, snapshot_first: bool
+) -> None:
+    """What was made in the lost time goes on from now, or with a snapshot, and is told of."""
+    world = _World(lost_history=lost_history, snapshot_first=snapshot_first)
+    lost, now = await _lose(world)
+    kept = world.positions["orders_1"]
+    await world.run_for(4, lambda: world.write("orders_3"))
+    assert world.heard == {"users", "orders_1", "orders_2", "orders_3"}
+    assert world.discovery.not_ready_because() is None
+    assert world.positions["orders_2"] >= now
+    assert world.is_snapshot("orders_2") == (snapshot_first or lost_history == "snapshot")
+    assert world.positions["orders_1"] == kept  # its lane has it to say what is lost
+    assert not world.is_snapshot("orders_3")
+    ((told, found),) = world.observer.renewals
+    assert told == lost < now <= found < world.position
+    assert set(world.observer.late) == {"orders_2"}
+    assert world.observer.late["orders_2"][0] == lost
+    world.restart()
+    await world.run_for(2)
+    assert len(world.observer.renewals) == 1
+
+
+@virtual_time
+async def test_a_position_that_is_lost_while_it_runs_is_given_up_too() -> None:
+    """A stream that can't be opened any more is begun anew at the present, after a short rest."""
+    world = _World(lost_history="now")
+    world.oplog.write("orders_1")
+
+    def during() -> None:
+        world.oplog.write("orders_2")
+        world.oplog.reply_faults = Script(SourceUnavailableError("the cursor fell behind"))
+        world.oplog.tick(seconds=5)
+        world.oplog.forget()
+
+    await world.run_for(20, during)
+    assert world.heard == {"users", "orders_1", "orders_2"}
+    assert len(world.observer.renewals) == 1
+    assert set(world.observer.late) == {"orders_2"}
+
+
+@virtual_time
+async def test_a_lost_position_stays_until_what_exists_is_durable() -> None:
+    """A crash or a refused write in between leaves nothing out and nothing untold."""
+    world = _World(lost_history="now")
+    lost, now = await _lose(world)
+    world.oplog.write("orders_4")
+    world.store.write_faults = Script[WriteFault](None, *[_NOT_WRITABLE] * 3)
+    await world.run_for(0.1)
+    assert "orders_2" in world.positions
+    assert "orders_4" not in world.positions
+    assert world.position == lost
+    world.restart()
+    await world.run_for(20)
+    assert world.heard == {"users", "orders_1", "orders_2", "orders_4"}
+    assert set(world.observer.late) == {"orders_2", "orders_4"}
+    assert world.position >= now
+
+
+@virtual_time
+async def test_a_position_of_another_cluster_is_never_given_up() -> None:
+    """A position that is lost and lies in the future is another cluster's: it stops discovery."""
+    world = _World(lost_history="snapshot")
+    await world.run_for(2)
+    begun = world.position
+    world.oplog.tick(seconds=5)
+    world.oplog.forget()
+    world.oplog.now = ClusterTime(begun.cluster_time.seconds - 5, 1)
+    world.restart()
+    opened = len(world.oplog.streams)
+    await world.run_for(600)
+    assert world.position == begun
+    reason = world.discovery.not_ready_because()
+    assert reason is not None
+    assert "MONGO_URI" in reason
+    assert len(world.oplog.streams) == opened
+    assert not world.observer.renewals
 
 
 @virtual_time
