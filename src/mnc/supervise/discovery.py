@@ -206,7 +206,7 @@ class Discovery:
         """Make each of `names` durable, with a first position, before its first event."""
         for name in sorted(set(names) - self._known):
             await self._store.create(self._namespace(name), _checkpoint(first))
-            self._log.info("discovery.found", collection=name)
+            self._log.info("discovery.found", collection=str(self._namespace(name)))
             self._known |= {name}
 
     def _wanted(self, names: Iterable[str]) -> AbstractSet[str]:
