@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import structlog
 import trio
 
+from mnc.config import Selections
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.databases import find_missing_databases
 from mnc.errors import SourceError
@@ -16,18 +15,20 @@ __all__ = ["warn_of_missing_databases"]
 _RETRY_S = 5.0
 
 
-async def warn_of_missing_databases(mongo: MongoConnection, databases: Collection[str]) -> None:
-    """Log which of `databases` don't exist, once MongoDB can be reached.
+async def warn_of_missing_databases(mongo: MongoConnection, selections: Selections) -> None:
+    """Log which databases of `selections` don't exist, but for that of MONGO_URI.
 
-    They are waited for; but who writes `orders.archive` may mean a collection with a dot.
+    Waits until MongoDB can be reached. What doesn't exist is watched from its first document on;
+    but who writes `orders.archive` may mean a collection that has a dot in its name.
 
     Cancellation: nothing has changed.
     """
     log = structlog.get_logger()
-    home = mongo.database.name
-    while True:
+    home = selections.home
+    others = [name for name in selections.databases if name != home]
+    while others:
         try:
-            missing = await find_missing_databases(mongo, databases)
+            missing = await find_missing_databases(mongo, others)
         except SourceError:  # the lanes say what is wrong
             await trio.sleep(_RETRY_S)
             continue

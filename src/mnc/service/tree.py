@@ -149,10 +149,7 @@ async def run_service(
                     sweeper = PayloadSweeper(session, stream=settings.nats_stream_name)
                     beside.start_soon(sweeper.run)
                 beside.start_soon(stalls.run)
-                others = [
-                    each for each in settings.selections.databases if each != mongo.database.name
-                ]
-                beside.start_soon(warn_of_missing_databases, mongo, others)
+                beside.start_soon(warn_of_missing_databases, mongo, settings.selections)
                 beside.start_soon(watch_requests, requests, supervisor.take_snapshot)
                 beside.start_soon(ownership.run, supervisor.assign)
                 await _watch(

@@ -57,6 +57,7 @@ def _split(
     lots = demultiplex(
         changes,
         frontiers={name: token(number) for name, number in frontiers.items()},
+        home="test",
         operations=lambda _: _OPERATIONS,
         encode=encode or _Encode(),
     )
@@ -95,6 +96,7 @@ def test_each_collection_has_operations_of_its_own() -> None:
     lots = demultiplex(
         [_change(1, "a"), _change(2, "b"), rename],
         frontiers={"a": token(0), "b": token(0)},
+        home="test",
         operations={"a": {"insert"}, "b": {"rename"}}.__getitem__,
         encode=_Encode(),
     )
@@ -128,6 +130,7 @@ def test_nothing_follows_an_event_that_cannot_be_encoded() -> None:
     lots = demultiplex(
         changes[:3] + changes[4:],  # without b's event 2
         frontiers={"a": token(0), "b": token(0)},
+        home="test",
         operations=lambda _: _OPERATIONS,
         encode=encode,
     )
@@ -143,6 +146,7 @@ def test_what_events_lack_is_counted_with_them() -> None:
     lots = demultiplex(
         [*changes, _change(4, "b")],
         frontiers={"a": token(1), "b": token(0)},
+        home="test",
         operations=lambda _: _OPERATIONS,
         encode=_Encode(),
     )
