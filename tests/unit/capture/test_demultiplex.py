@@ -123,6 +123,23 @@ def test_what_happens_to_the_database_concerns_all_its_collections() -> None:
     assert _split(changes, {"a": 0, "b": 1}) == {"a": [1, 2], "b": [2]}
 
 
+def test_collections_go_by_their_keys() -> None:
+    """A name with a dot, and any name of another database, has the database before it."""
+    rename = {**_change(2, "b.c", "rename"), "to": {"db": "test", "coll": "d"}}
+    assert _split([_change(1, "a"), rename], {"a": 0, "test.b.c": 0, "d": 0, "b.c": 0}) == {
+        "a": [1],
+        "test.b.c": [2],
+        "d": [2],
+    }
+    other = {**_change(3, "a"), "ns": {"db": "crm", "coll": "a"}}
+    alike = {**_change(4, "crm.a"), "ns": {"db": "crm", "coll": "crm.a"}}
+    dropped = {"number": 5, "operationType": "dropDatabase", "ns": {"db": "crm"}}
+    assert _split([other, alike, dropped], {"crm.a": 0, "crm.b": 0}) == {
+        "crm.a": [3, 5],
+        "crm.b": [5],
+    }
+
+
 def test_nothing_follows_an_event_that_cannot_be_encoded() -> None:
     """Such an event ends its collection's lot, with the error; other collections go on."""
     changes = [_change(number, name) for number in (1, 2, 3) for name in ("a", "b")]
