@@ -35,8 +35,11 @@ class Discoveries:
 
     def not_ready_because(self) -> str | None:
         """Say in a sentence why collections may be missing from `known`, or None."""
-        reasons = (each.not_ready_because() for each in self._discoveries.values())
-        return next((reason for reason in reasons if reason is not None), None)
+        for database, discovery in self._discoveries.items():
+            reason = discovery.not_ready_because()
+            if reason is not None:
+                return reason if len(self._discoveries) == 1 else f"database {database}: {reason}"
+        return None
 
     async def run(self, changed: Callable[[], None]) -> None:
         """Look for collections until cancelled; call `changed` at each change of `known`.

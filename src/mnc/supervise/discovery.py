@@ -99,7 +99,7 @@ class Discovery:
         self._policy = policy
         self._rng = rng
         self._snapshot_first = snapshot_first
-        self._log = structlog.get_logger()
+        self._log = structlog.get_logger().bind(database=database)
         self._known = frozenset(names)
         self._is_complete = False
         self._failure: MncError | None = None

@@ -44,7 +44,8 @@ async def test_each_database_is_looked_through() -> None:
     store, oplogs = FakeCheckpointStore(), {"shop": FakeSource(), "crm": FakeSource()}
     discoveries = _discoveries(store, oplogs)
     heard: list[AbstractSet[str]] = []
-    assert discoveries.not_ready_because() == "the collections are being looked for"
+    reason = discoveries.not_ready_because()
+    assert reason == "database shop: the collections are being looked for"
     async with trio.open_nursery() as nursery:
         nursery.start_soon(discoveries.run, lambda: heard.append(discoveries.known))
         await trio.sleep(2)
