@@ -56,7 +56,9 @@ async def _shared(
 async def _discovered(
     connection: MongoConnection, names: Sequence[str], since: ClusterTime
 ) -> list[ChangeStream]:
-    newcomers = MongoNewcomerSource(connection, Selection.of(["*"]))
+    newcomers = MongoNewcomerSource(
+        connection, Selection.of(["*"]), database=connection.database.name
+    )
     return [
         *await _shared(connection, names, since),
         await newcomers.open(names, since=since),

@@ -69,7 +69,7 @@ class Deployment:
         scheme_and_host, _, options = mongo_uri.partition("/?")
         self.settings = {
             "MONGO_URI": f"{scheme_and_host}/{self.database}?{options}",
-            "MONGO_WATCH_COLLECTIONS": ",".join(collections),
+            "MONGO_WATCH_COLLECTIONS": ",".join(map(self.key, collections)),
             "MONGO_RESUME_TOKENS_COLLECTION": TOKENS,
             "NATS_SERVER_URL": nats_url,
             "NATS_STREAM_NAME": self.stream,
@@ -86,6 +86,10 @@ class Deployment:
     def db(self) -> Database[dict[str, Any]]:
         """The database, to write to by hand."""
         return self.client[self.database]
+
+    def key(self, collection: str) -> str:
+        """Return how settings and subjects call a collection: with a dot, by its database too."""
+        return f"{self.database}.{collection}" if "." in collection else collection
 
     def start(self, **settings: str) -> ConnectorProcess:
         """Start a connector; `settings` are its own, by their names."""
@@ -127,11 +131,13 @@ class Deployment:
 
     def token_document(self, collection: str) -> Mapping[str, Any] | None:
         """Return a collection's token document."""
-        return self.db[TOKENS].find_one({"_id.collection": collection})
+        return self.db[TOKENS].find_one(
+            {"_id.database": self.database, "_id.collection": collection}
+        )
 
     def marker_token(self, collection: str) -> str | None:
         """Return the token of a collection's position marker."""
-        name = quote(collection, safe="-_@").replace(".", "%2E").replace("~", "%7E")
+        name = quote(self.key(collection), safe="-_@").replace(".", "%2E").replace("~", "%7E")
         subject = f"{self.stream}_position.{name}"
         marker = last_of_subject(self.nats_url, self.stream, subject)
         return None if marker is None else str(json.loads(marker.payload)["token"])

@@ -125,7 +125,8 @@ def compare(expected: Sequence[Event], stored: Sequence[Event]) -> Report:
 class Oracle:
     """Compare the collections of one database with one stream, from now on.
 
-    Make it BEFORE the first write, and ask it after the last.
+    What the stream has of other databases is left alone. Make it BEFORE the first write, and ask it
+    after the last.
     """
 
     def __init__(
@@ -162,8 +163,11 @@ class Oracle:
         def note(message: StoredMessage) -> None:
             nonlocal next_seq
             next_seq = message.stream_seq + 1
-            if self._is_event(message):
-                event = _stored_event(message)
+            if not self._is_event(message):
+                return
+            change = json.loads(message.payload)
+            if change["ns"]["db"] == self._database:
+                event = _stored_event(message, change)
                 stored.append(event)
                 missing.discard(event)
 
@@ -239,12 +243,12 @@ def _event(change: Mapping[str, Any]) -> Event:
     return Event(change["ns"]["coll"], token, change["operationType"])
 
 
-def _stored_event(message: StoredMessage) -> Event:
-    """Say which event a message is; its subject has to agree with its payload.
+def _stored_event(message: StoredMessage, change: Mapping[str, Any]) -> Event:
+    """Say which event a message is; its subject has to agree with its payload, `change`.
 
     A dead letter has the subject that it would have had in a header.
     """
-    event = _event(json.loads(message.payload))
+    event = _event(change)
     subject = message.headers.get("Mnc-Subject", message.subject)
     assert subject.split(".")[2] == event.operation, subject
     return event

@@ -30,6 +30,7 @@ __all__ = [
     "Snapshot",
     "StoredOperation",
     "StreamSeq",
+    "collection_key",
 ]
 
 StreamSeq = NewType("StreamSeq", int)
@@ -107,13 +108,36 @@ EVENT_OVERHEAD_BYTES = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Namespace:
-    """A collection, by the name of its database and its own."""
+    """A collection, by the name of its database and its own.
+
+    Invariants: `of` and `collection_key` are each other's inverse, whatever `home` is.
+    """
 
     database: str
     collection: str
 
+    @classmethod
+    def of(cls, key: str, *, home: str) -> Namespace:
+        """Return the collection that has `key`; see `collection_key`."""
+        database, dot, collection = key.partition(".")
+        if not dot:
+            return cls(database=home, collection=key)
+        return cls(database=database, collection=collection)
+
     def __str__(self) -> str:
         return f"{self.database}.{self.collection}"
+
+
+def collection_key(database: str, collection: str, *, home: str) -> str:
+    """Return the one string that stands for a collection everywhere: in subjects, in the cluster.
+
+    `home` is the database that MONGO_URI names. A collection of it has its own name for a key,
+    unless there is a dot in that; any other has its database before it, with a dot. A database's
+    name has no dot, so no two collections have the same key.
+    """
+    if database == home and "." not in collection:
+        return collection
+    return f"{database}.{collection}"
 
 
 @dataclass(frozen=True, slots=True, order=True)

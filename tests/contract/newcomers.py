@@ -60,7 +60,9 @@ class MongoNewcomerHarness:
 
     def source(self, *entries: str) -> NewcomerSource:
         """Return a driver."""
-        return MongoNewcomerSource(self._connection, Selection.of(entries))
+        return MongoNewcomerSource(
+            self._connection, Selection.of(entries), database=self._connection.database.name
+        )
 
     async def insert(self, collection: str) -> None:
         """Commit one insert."""

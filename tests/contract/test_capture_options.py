@@ -155,3 +155,26 @@ async def test_expanded_events_come_on_request(mongo_with: MongoWith, expanded: 
     assert all(("collectionUUID" in change) == expanded for change in found)
     plain = await read_after(mongo_with(CaptureOptions()).source, ["users"], start, count=2)
     assert {token_of(change) for change in plain} <= {token_of(change) for change in found}
+
+
+async def test_a_change_stream_is_of_its_database_alone(mongo_with: MongoWith) -> None:
+    """What another database has under the same name isn't shown, and that it's dropped neither."""
+    mongo = mongo_with(CaptureOptions())
+    name = f"{mongo.database.name}_crm"
+    other = mongo_with(CaptureOptions(database=name))
+    start = await other.source.current_token()
+
+    def write() -> None:
+        for database in (mongo.client[name], mongo.database):
+            for collection in ("users", "a.b", "movies"):
+                database[collection].insert_one({"_id": database.name})
+        mongo.client.drop_database(mongo.database)
+        mongo.client[name]["users"].insert_one({"_id": "last"})
+
+    await trio.to_thread.run_sync(write)
+    keys = [f"{name}.users", f"{name}.a.b"]
+    found = await read_after(other.source, keys, start, count=3)
+    assert [change["ns"] for change in found] == [
+        {"db": name, "coll": collection} for collection in ("users", "a.b", "users")
+    ]
+    await trio.to_thread.run_sync(mongo.client.drop_database, name)

@@ -55,3 +55,15 @@ async def test_a_request_is_one_streams(mongo_connection: MongoConnection, datab
         await _store(mongo_connection, stream).create(users, checkpoint(1, stream_seq=0))
     assert await _requests(mongo_connection).make(users)
     assert list(await _requests(mongo_connection, "other").pending()) == []
+
+
+async def test_requests_are_of_any_database(
+    mongo_connection: MongoConnection, database: str
+) -> None:
+    """They are found by the keys of their collections."""
+    for other, name in (("crm", "users"), (database, "a.b"), ("crm", "a.b")):
+        namespace = Namespace(database=other, collection=name)
+        await _store(mongo_connection).create(namespace, checkpoint(1, stream_seq=0))
+        assert await _requests(mongo_connection).make(namespace)
+    keys = {"crm.users", f"{database}.a.b", "crm.a.b"}
+    assert set(await _requests(mongo_connection).pending()) == keys

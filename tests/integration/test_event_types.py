@@ -145,7 +145,7 @@ def test_every_id_arrives_from_a_collection_of_every_name(deploy: Deploy) -> Non
     left = {(name, operation): list(_IDS) for name in _NAMES for operation in ("insert", "delete")}
     for subject, change in stored(deployment, 2 * len(_NAMES) * len(_IDS)):
         name, operation, part = subject.split(".")
-        assert decode_name(name) == change["ns"]["coll"]
+        assert decode_name(name) == deployment.key(change["ns"]["coll"])
         document_id = decode_document_id(part)
         assert loads(json.dumps(change["documentKey"]["_id"]), json_options=_DECODED) == document_id
         left[change["ns"]["coll"], operation].remove(document_id)

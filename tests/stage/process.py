@@ -230,6 +230,7 @@ class FakeWorkshop:
         reader = Reader(
             source=self._world.source,
             encode=Encoder(stream=_STREAM),
+            home=DATABASE,
             operations=lambda _: _OPERATIONS,
             routes=routes,
             observer=observer,

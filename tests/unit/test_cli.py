@@ -256,3 +256,26 @@ def test_config_of_wrong_settings_is_2(
     only(_ENOUGH | {"HTTP_PORT": "eighty"})
     assert run(["config"]) == 2
     assert capsys.readouterr().err.startswith("mnc: HTTP_PORT: found 'eighty'")
+
+
+@pytest.mark.parametrize(
+    ("command", "watched", "said"),
+    [
+        (["snapshot", "movies"], "users,crm.movies", "'movies' is not among them"),
+        (["snapshot", "crm.users"], "users,crm.movies", "'crm.users' is not among them"),
+        (["migrate"], "users,crm.movies", "of the database in MONGO_URI"),
+        (["migrate"], "users,orders_*", "each by its name"),
+    ],
+)
+def test_a_command_is_not_for_every_collection(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    watched: str,
+    said: str,
+) -> None:
+    """A collection that a command can do nothing for is a wrong setting, and nobody is asked."""
+    monkeypatch.setenv("MONGO_URI", "mongodb://127.0.0.1:1/shop")
+    monkeypatch.setenv("MONGO_WATCH_COLLECTIONS", watched)
+    assert run(command) == 2
+    assert said in capsys.readouterr().err

@@ -405,3 +405,16 @@ def test_wrong_settings_are_not_in_force() -> None:
     with pytest.raises(ConfigError) as caught:
         settings_in_force(_ENOUGH | {"HTTP_PORT": "eighty"})
     assert str(caught.value) == _problem(HTTP_PORT="eighty")
+
+
+@pytest.mark.parametrize("watched", ["shop.tokens", "users,tokens", "crm.a,shop.tokens"])
+def test_the_token_collection_is_not_watched(watched: str) -> None:
+    """However it is written: each token written would be an event, whose token would be written."""
+    environ = {
+        "MONGO_URI": "mongodb://127.0.0.1/shop",
+        "MONGO_WATCH_COLLECTIONS": watched,
+        "MONGO_RESUME_TOKENS_COLLECTION": "tokens",
+    }
+    with pytest.raises(ConfigError, match="it is among MONGO_WATCH_COLLECTIONS"):
+        load_settings(environ)
+    load_settings({**environ, "MONGO_WATCH_COLLECTIONS": "crm.tokens"})

@@ -48,6 +48,16 @@ def toml(tmp_path: Path) -> Callable[[str], dict[str, str]]:
     return make
 
 
+def test_a_section_matches_collections_of_any_database(
+    toml: Callable[[str], dict[str, str]],
+) -> None:
+    """A section is for the collections that MONGO_WATCH_COLLECTIONS would take with its entries."""
+    section = '[[collections]]\nmatch = ["crm.*", "shop.orders", "a"]\nnats_oversize = "stop"'
+    settings = load_settings(toml(section))
+    keys = ("a", "orders", "crm.a", "crm.a.b", "users", "shop.a.b", "hr.a")
+    assert [key for key in keys if settings.policy(key).oversize == "stop"] == list(keys[:4])
+
+
 def test_the_first_section_that_matches_counts(toml: Callable[[str], dict[str, str]]) -> None:
     """A collection has what its section sets, and for the rest what all have; no other section."""
     settings = load_settings(toml(_SECTIONS))

@@ -17,6 +17,7 @@ from mnc.model import (
     Namespace,
     ResumeToken,
     Snapshot,
+    collection_key,
 )
 
 _times = st.builds(ClusterTime, st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
@@ -84,6 +85,38 @@ def test_what_is_no_token_has_no_cluster_time(data: str) -> None:
 def test_a_namespace_reads_as_in_mongodb() -> None:
     """A namespace is written with a dot, whatever dots are in its collection's name."""
     assert str(Namespace(database="shop", collection="orders.old")) == "shop.orders.old"
+
+
+_databases = st.text(st.characters(exclude_characters="."), max_size=4)
+
+
+@given(_databases, st.text("ab.é$ \0", max_size=6), _databases)
+def test_a_collection_has_one_key(database: str, collection: str, home: str) -> None:
+    """Whatever its name, the key says which collection it is, so no two have the same."""
+    key = collection_key(database, collection, home=home)
+    assert Namespace.of(key, home=home) == Namespace(database=database, collection=collection)
+
+
+@pytest.mark.parametrize(
+    ("database", "collection", "key"),
+    [
+        ("shop", "orders", "orders"),
+        ("shop", "orders.archive", "shop.orders.archive"),
+        ("shop", "crm.users", "shop.crm.users"),
+        ("shop", "Köln €$", "Köln €$"),
+        ("crm", "users", "crm.users"),
+        ("crm", "crm.users", "crm.crm.users"),
+        ("shop2", "orders", "shop2.orders"),
+    ],
+)
+def test_a_key_has_the_database_where_it_must(database: str, collection: str, key: str) -> None:
+    """A name without a dot is one of the database in MONGO_URI; all others say their database."""
+    assert collection_key(database, collection, home="shop") == key
+
+
+def test_a_collection_of_the_database_in_the_uri_may_be_written_with_it() -> None:
+    """`shop.orders` is the same as `orders`."""
+    assert Namespace.of("shop.orders", home="shop") == Namespace.of("orders", home="shop")
 
 
 @given(st.binary(max_size=100))

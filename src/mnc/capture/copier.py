@@ -98,7 +98,7 @@ class Copier:
             if not chunk.documents:
                 self.is_complete = True
                 return
-            events = await self._encode_all(chunk)
+            events = await self._encode_all(chunk, route.collection)
             await route.deliver(events)
             self.snapshot = events[-1].snapshot or self.snapshot
             self._observer.copied(self.snapshot)
@@ -114,14 +114,14 @@ class Copier:
             await self._source.check_history(self.snapshot.since.cluster_time)
             self._next_check_at = trio.current_time() + _CHECK_S
 
-    async def _encode_all(self, chunk: Chunk) -> Sequence[EncodedEvent]:
+    async def _encode_all(self, chunk: Chunk, collection: str) -> Sequence[EncodedEvent]:
         if chunk.size_bytes <= _INLINE_ENCODE_BYTES:
-            return self._encoded(chunk.documents)
+            return self._encoded(chunk.documents, collection)
         return await trio.to_thread.run_sync(
-            self._encoded, chunk.documents, limiter=self._encode_limiter
+            self._encoded, chunk.documents, collection, limiter=self._encode_limiter
         )
 
-    def _encoded(self, documents: Sequence[Document]) -> Sequence[EncodedEvent]:
+    def _encoded(self, documents: Sequence[Document], collection: str) -> Sequence[EncodedEvent]:
         """Encode documents, each with how far the snapshot is with it."""
         read_at = datetime.now(UTC).replace(tzinfo=None)
         snapshot = self.snapshot
@@ -129,7 +129,7 @@ class Copier:
         for document in documents:
             snapshot = replace(snapshot, documents=snapshot.documents + 1, after=document.key)
             change = read_change(self._namespace, document.fields, snapshot, read_at=read_at)
-            event = self._encode.encode(change, self._namespace.collection)
+            event = self._encode.encode(change, collection)
             headers = (*event.headers, header_of(snapshot))
             events.append(event._replace(headers=headers, snapshot=snapshot))
         return events

@@ -10,7 +10,7 @@ from typing import Protocol
 from mnc.capture.completeness import Lack, lacks
 from mnc.capture.ports import ChangeDocument
 from mnc.errors import MncError
-from mnc.model import EncodedEvent, ResumeToken
+from mnc.model import EncodedEvent, ResumeToken, collection_key
 
 __all__ = [
     "FIRST_BATCH_SIZE",
@@ -64,16 +64,18 @@ def demultiplex(
     changes: Sequence[ChangeDocument],
     *,
     frontiers: Mapping[str, ResumeToken],
+    home: str,
     operations: Operations,
     encode: Encode,
 ) -> Mapping[str, Lot]:
     """Encode what is wanted: collections in `frontiers`, after their frontier, of their operations.
 
-    The events of a collection keep their order. One that concerns several is encoded for each.
+    Collections go by their keys, `home` being the database that MONGO_URI names. The events of one
+    keep their order. An event that concerns several is encoded for each.
     """
     lots: dict[str, Lot] = {}
     for change in changes:
-        for collection in _concerned(change, frontiers):
+        for collection in _concerned(change, frontiers, home):
             frontier = frontiers.get(collection)
             if frontier is None or change["operationType"] not in operations(collection):
                 continue
@@ -94,22 +96,26 @@ def demultiplex(
     return lots
 
 
-def _concerned(change: ChangeDocument, collections: Collection[str]) -> Collection[str]:
+def _concerned(change: ChangeDocument, collections: Collection[str], home: str) -> Collection[str]:
     """Return the collections that a change concerns, of a database with `collections` and others.
 
     A rename concerns two; what happens to the database concerns all.
     """
     # Matching the event as a whole would cost two microseconds, for every one of them.
-    name = _collection(change.get("ns"))
-    if name is None:
+    key = _key(change.get("ns"), home)
+    if key is None:
         return collections
-    target = _collection(change.get("to")) if change["operationType"] == "rename" else None
-    return (name,) if target is None else (name, target)
+    target = _key(change.get("to"), home) if change["operationType"] == "rename" else None
+    return (key,) if target is None else (key, target)
 
 
-def _collection(namespace: object) -> str | None:
-    name = namespace.get("coll") if isinstance(namespace, dict) else None
-    return name if isinstance(name, str) else None
+def _key(namespace: object, home: str) -> str | None:
+    if not isinstance(namespace, dict):
+        return None
+    database, collection = namespace.get("db"), namespace.get("coll")
+    if isinstance(database, str) and isinstance(collection, str):
+        return collection_key(database, collection, home=home)
+    return None
 
 
 def next_batch_size(current: int, *, events: int, size_bytes: int) -> int:

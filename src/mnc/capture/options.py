@@ -16,6 +16,8 @@ class CaptureOptions:
     A change stream has one of these for all of its collections: those that differ need another.
     """
 
+    database: str | None = None
+    """Whose changes it shows; None is the database that MONGO_URI names."""
     full_document: FullDocument = "updateLookup"
     """Where the document of an update comes from, as earlier connectors had it."""
     before_change: BeforeChange = "off"

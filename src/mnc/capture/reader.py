@@ -119,14 +119,17 @@ class Reader:
         *,
         source: ChangeSource,
         encode: Encode,
+        home: str,
         operations: Operations,
         routes: Iterable[Route],
         observer: CaptureObserver,
         merge: Merge,
         detach: Detach,
     ) -> None:
+        """Make one for `routes`, at least one; `home` is the database that MONGO_URI names."""
         self._source = source
         self._encode = encode
+        self._home = home
         self._operations = operations
         self._routes = {route.collection: route for route in routes}
         self.options = next(iter(self._routes.values())).options
@@ -314,7 +317,11 @@ class Reader:
 
         def encode() -> Mapping[str, Lot]:
             return demultiplex(
-                reply.events, frontiers=frontiers, operations=self._operations, encode=self._encode
+                reply.events,
+                frontiers=frontiers,
+                home=self._home,
+                operations=self._operations,
+                encode=self._encode,
             )
 
         if reply.size_bytes <= _INLINE_ENCODE_BYTES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -14,13 +14,14 @@ from rich.console import Console
 
 from mnc.cli.options import timeout_option
 from mnc.cli.settings import SettingsCommand
-from mnc.config import Selection, Settings, load_settings, near_misses
+from mnc.config import Selections, Settings, load_settings, near_misses
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.inspect import inspect_mongo
 from mnc.drivers.mongo.newcomers import MongoNewcomerSource
 from mnc.drivers.nats.inspect import inspect_nats
 from mnc.drivers.nats.session import NatsSession
 from mnc.errors import SinkError, SourceError
+from mnc.model import collection_key
 from mnc.preflight.facts import MongoFacts, NatsFacts
 from mnc.preflight.finding import Finding, has_problem
 from mnc.preflight.mongo import mongo_findings
@@ -68,12 +69,13 @@ async def _ask_servers(settings: Settings, timeout_s: float) -> list[Finding]:
     """
     mongo = MongoConnection(settings.mongo_uri.get_secret_value(), app_name="mnc check")
     session = NatsSession(settings.nats_servers, name="mnc check", security=settings)
-    watched = await _watched(mongo, settings.selection, timeout_s)
+    watched = await _watched(mongo, settings.selections, timeout_s)
 
     async def ask_mongo() -> MongoFacts | SourceError:
         try:
             return await inspect_mongo(
                 mongo,
+                databases=tuple(settings.selections.databases),
                 watched=watched,
                 tokens_collection=settings.mongo_resume_tokens_collection,
                 stream=settings.nats_stream_name,
@@ -109,13 +111,20 @@ async def _ask_servers(settings: Settings, timeout_s: float) -> list[Finding]:
     ]
 
 
-async def _watched(mongo: MongoConnection, selection: Selection, timeout_s: float) -> Sequence[str]:
-    """Return the names to look at: those in the settings, and what globs take of what exists."""
-    found: Collection[str] = ()
-    if selection.globs:
-        with suppress(SourceError), trio.move_on_after(timeout_s):  # it is found again, and told
-            found = await MongoNewcomerSource(mongo, selection).existing()
-    return list(dict.fromkeys([*selection.names, *sorted(found)]))
+async def _watched(
+    mongo: MongoConnection, selections: Selections, timeout_s: float
+) -> Sequence[str]:
+    """Return the keys to look at: those in the settings, and what globs take of what exists."""
+    found: list[str] = []
+    with suppress(SourceError), trio.move_on_after(timeout_s):  # it is found again, and told
+        for database, selection in selections.databases.items():
+            if selection.globs:
+                source = MongoNewcomerSource(mongo, selection, database=database)
+                found += (
+                    collection_key(database, name, home=selections.home)
+                    for name in await source.existing()
+                )
+    return list(dict.fromkeys([*selections.names, *sorted(found)]))
 
 
 async def _both(

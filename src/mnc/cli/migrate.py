@@ -20,7 +20,7 @@ from mnc.drivers.nats.look import JetStreamLook, StreamsByCollection
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream import JetStream
 from mnc.encode.subject import marker_subject, stream_subjects
-from mnc.errors import SinkUnavailableError
+from mnc.errors import ConfigError, SinkUnavailableError
 from mnc.migration.decision import Decision, Kept, Refused, Standing, TakeOver, decide
 from mnc.migration.takeover import lost_positions, survey, take_over
 from mnc.telemetry.logging import configure_logging
@@ -69,6 +69,15 @@ def migrate(
     Ends with 0 unless a collection is refused, which is 2, as a wrong setting is.
     """
     settings = load_settings(os.environ)
+    if any(
+        database != settings.mongo_database or selection.globs
+        for database, selection in settings.selections.databases.items()
+    ):
+        raise ConfigError(
+            "MONGO_WATCH_COLLECTIONS",
+            "an earlier connector had collections of the database in MONGO_URI, each by its name",
+            remedy="leave out others for this command",
+        )
     configure_logging("error", "auto")
     plan = trio.run(_migrate, settings, place, earlier_streams, timeout_s, is_applied)
     for standing, decision in plan:
@@ -109,7 +118,7 @@ async def _migrate(
             )
         default_place = f"{settings.mongo_database}.{settings.mongo_resume_tokens_collection}"
         standings = await survey(
-            settings.mongo_watch_collections,
+            settings.selections.names,
             database=settings.mongo_database,
             earlier=MongoEarlierConnector(mongo, place=place or default_place),
             earlier_stream=None

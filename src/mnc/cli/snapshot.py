@@ -24,6 +24,9 @@ __all__ = ["snapshot"]
 def snapshot(collections: tuple[str, ...]) -> None:
     """Have the documents that collections have now published, as `read`.
 
+    A collection is named as in MONGO_WATCH_COLLECTIONS: with its database, if that is another than
+    the one in MONGO_URI.
+
     The request is left in MongoDB, in the collections' token documents; the instance that owns a
     collection begins within seconds, whichever that is, also after a restart. Changes wait while
     the snapshot is taken, and come behind it.
@@ -31,7 +34,7 @@ def snapshot(collections: tuple[str, ...]) -> None:
     settings = load_settings(os.environ)
     configure_logging("error", "auto")
     for name in collections:
-        if not (name in settings.selection.names or settings.selection.wants(name)):
+        if not settings.selections.wants(name):
             raise ConfigError("MONGO_WATCH_COLLECTIONS", f"{name!r} is not among them")
     trio.run(_request, settings, collections)
 
@@ -44,7 +47,7 @@ async def _request(settings: Settings, collections: Sequence[str]) -> None:
         stream=settings.nats_stream_name,
     )
     for name in collections:
-        namespace = Namespace(database=settings.mongo_database, collection=name)
+        namespace = Namespace.of(name, home=settings.mongo_database)
         if not await requests.make(namespace):
             raise CheckpointRefusedError(
                 f"{namespace} is not watched for stream {settings.nats_stream_name} yet",

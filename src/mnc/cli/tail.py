@@ -53,7 +53,12 @@ def _start(_: click.Context, __: click.Parameter, value: str) -> StreamSeq | Non
     callback=_start,
     help="Where in the stream to begin.",
 )
-@click.option("--collection", metavar="NAME", help="Only this collection's events.")
+@click.option(
+    "--collection",
+    metavar="NAME",
+    help="Only this collection's events. With its database before it, as in DATABASE.NAME, unless "
+    "that is the one in MONGO_URI and the name has no dot.",
+)
 @click.option("--count", type=click.IntRange(min=1), help="End after this many events.")
 @click.option("--json", "as_json", is_flag=True, help="Print an object of JSON a line.")
 def tail(

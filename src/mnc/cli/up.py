@@ -127,7 +127,7 @@ def up(
         settings = load_settings(
             {
                 "MONGO_URI": mongod.database_uri(_DATABASE),
-                "MONGO_WATCH_COLLECTIONS": ",".join(collections),
+                "MONGO_WATCH_COLLECTIONS": ",".join(f"{_DATABASE}.{name}" for name in collections),
                 "NATS_SERVER_URL": nats_server.url,
                 "NATS_STREAM_NAME": _STREAM,
                 "RAFT_CLUSTER_SIZE": "1",

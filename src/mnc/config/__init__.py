@@ -11,7 +11,7 @@ from mnc.config.load import (
 from mnc.config.schema import toml_schema
 from mnc.config.sections import CollectionPolicy
 from mnc.config.security import NatsSecurity
-from mnc.config.selection import Selection
+from mnc.config.selection import Selection, Selections
 from mnc.config.settings import (
     AssignmentPolicy,
     LogFormat,
@@ -31,6 +31,7 @@ __all__ = [
     "OversizePolicy",
     "PoisonPolicy",
     "Selection",
+    "Selections",
     "SettingInForce",
     "SettingRow",
     "SettingSource",

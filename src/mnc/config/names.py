@@ -14,6 +14,7 @@ __all__ = [
     "check_collection",
     "check_database",
     "check_node_name",
+    "check_other_database",
     "check_stream",
     "check_subject",
     "check_unique",
@@ -36,14 +37,26 @@ _NODE_NAME_MAX = 255
 
 
 def check_database(name: str) -> str:
-    """Return a database's name if change streams can be opened on it; raise ValueError if not."""
+    """Return the database of a URI if change streams can be opened on it.
+
+    Raises ValueError if not, without what may be a password.
+    """
     if not name:
         raise ValueError("the URI names no database")
-    if _DATABASE_FORBIDS.intersection(name) or len(name.encode()) > _DATABASE_MAX_BYTES:
+    if not _is_database(name):
         raise ValueError(
             "what stands after the host is not the name of a database; "
             "a user name or password needs its @ : / ? # [ ] % percent-encoded"
         )
+    if name in _INTERNAL_DATABASES:
+        raise ValueError(f"MongoDB opens no change stream on the database {name!r}")
+    return name
+
+
+def check_other_database(name: str) -> str:
+    """Return a database's name if change streams can be opened on it; raise ValueError if not."""
+    if not _is_database(name):
+        raise ValueError(f"{name!r} is not the name of a database")
     if name in _INTERNAL_DATABASES:
         raise ValueError(f"MongoDB opens no change stream on the database {name!r}")
     return name
@@ -109,3 +122,8 @@ def check_unique(names: tuple[str, ...]) -> tuple[str, ...]:
     if count > 1:
         raise ValueError(f"{name!r} stands there {count} times")
     return names
+
+
+def _is_database(name: str) -> bool:
+    is_legal = bool(name) and not _DATABASE_FORBIDS.intersection(name)
+    return is_legal and len(name.encode()) <= _DATABASE_MAX_BYTES

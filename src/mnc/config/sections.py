@@ -13,7 +13,7 @@ from typing import Annotated, Final, Protocol
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from mnc.config.fields import AnyCase, Entries, Operations, OversizePolicy, PoisonPolicy, Subject
-from mnc.config.selection import Selection, check_entry
+from mnc.config.selection import Selections, check_entry
 from mnc.model import BeforeChange, FullDocument, Operation
 
 __all__ = ["NO_SECTION", "CollectionPolicy", "Section"]
@@ -29,7 +29,7 @@ class Section(BaseModel):
 
     match: Annotated[
         Entries,
-        Field(description="Names, globs such as orders_* and exclusions such as !orders_old."),
+        Field(description="As MONGO_WATCH_COLLECTIONS: names, globs and exclusions."),
     ]
     mongo_watch_operations: Operations | None = None
     mongo_full_document: FullDocument | None = None
@@ -43,12 +43,12 @@ class Section(BaseModel):
     def _are_entries(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
         for entry in entries:
             check_entry(entry)
-        Selection.of(entries)
+        Selections.of(entries, home="")
         return entries
 
-    def matches(self, collection: str) -> bool:
-        """Say whether the section is for `collection`."""
-        return Selection.of(self.match).wants(collection)
+    def matches(self, collection: str, *, home: str) -> bool:
+        """Say whether the section is for `collection`; MONGO_URI names the database `home`."""
+        return Selections.of(self.match, home=home).wants(collection)
 
 
 NO_SECTION: Final = Section(match=("*",))

@@ -37,9 +37,9 @@ from mnc.config.names import (
 from mnc.config.paths import check_path, check_paths_apart, split_mask
 from mnc.config.sections import NO_SECTION, CollectionPolicy, Section
 from mnc.config.security import NatsSecurity, login_setting
-from mnc.config.selection import Selection, check_entry
+from mnc.config.selection import Selections, check_entry
 from mnc.config.uris import mongo_database, nats_servers, split_nats_login
-from mnc.model import BeforeChange, FullDocument, Operation
+from mnc.model import BeforeChange, FullDocument, Operation, collection_key
 
 __all__ = [
     "AssignmentPolicy",
@@ -81,7 +81,8 @@ class Settings(NatsSecurity):
         Entries,
         Field(description="The collections to watch."),
         Allowed(
-            "names, globs such as orders_* and exclusions such as !audit_*, separated by commas"
+            "names, globs such as orders_* and exclusions such as !audit_*, separated by commas; "
+            "database.name in another database"
         ),
     ]
     mongo_watch_operations: Annotated[
@@ -269,15 +270,18 @@ class Settings(NatsSecurity):
         return mongo_database(self.mongo_uri.get_secret_value())
 
     @property
-    def selection(self) -> Selection:
+    def selections(self) -> Selections:
         """Which collections are watched."""
-        return Selection.of(
-            self.mongo_watch_collections, reserved=(self.mongo_resume_tokens_collection,)
+        return Selections.of(
+            self.mongo_watch_collections,
+            home=self.mongo_database,
+            reserved=(self.mongo_resume_tokens_collection,),
         )
 
     def policy(self, collection: str) -> CollectionPolicy:
         """Return what is in force for a collection: the first section that matches it counts."""
-        matching = (each for each in self.collections if each.matches(collection))
+        home = self.mongo_database
+        matching = (each for each in self.collections if each.matches(collection, home=home))
         return CollectionPolicy.of(self, next(matching, NO_SECTION))
 
     @property
@@ -299,9 +303,10 @@ class Settings(NatsSecurity):
     @field_validator("mongo_watch_collections")
     @classmethod
     def _are_collections(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        home = _database(info)
         for name in names:
-            check_entry(name, database=_database(info))
-        Selection.of(names)
+            check_entry(name, home=home)
+        Selections.of(names, home=home)
         return names
 
     @field_validator("mongo_exclude_fields")
@@ -323,8 +328,11 @@ class Settings(NatsSecurity):
     @field_validator("mongo_resume_tokens_collection")
     @classmethod
     def _is_not_watched(cls, name: str, info: ValidationInfo) -> str:
-        check_collection(name, database=_database(info))
-        if name in info.data.get("mongo_watch_collections", ()):
+        home = _database(info)
+        check_collection(name, database=home)
+        watched = info.data.get("mongo_watch_collections")
+        key = collection_key(home, name, home=home)
+        if watched and key in Selections.of(watched, home=home).names:
             # Each token written would be an event, whose token would be written.
             raise ValueError("it is among MONGO_WATCH_COLLECTIONS")
         return name

@@ -163,8 +163,10 @@ def _message_id(change: Mapping[str, object], collection: str, token: ResumeToke
         whole = str(_document(change, "_id")["_data"])
         data = f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
     namespace = change.get("ns")
-    if isinstance(namespace, dict) and namespace.get("coll") == collection:
-        return data
+    if isinstance(namespace, dict):
+        own = namespace.get("coll")
+        if collection == (f"{namespace.get('db')}.{own}" if "." in collection else own):
+            return data
     return f"{data}:{encode_name(collection)}"
 
 

@@ -82,16 +82,18 @@ async def survey(
     stream: StreamLook,
     store: CheckpointStore,
 ) -> Sequence[Standing]:
-    """Return where the collections stand. Raises CheckpointError, SinkError."""
+    """Return where the collections of `database` stand. Raises CheckpointError, SinkError."""
     standings = []
     for collection in collections:
-        document = await store.load(Namespace(database=database, collection=collection))
+        namespace = Namespace.of(collection, home=database)
+        name = namespace.collection
+        document = await store.load(namespace)
         in_stream = await stream.look(collection)
         standings.append(
             Standing(
                 collection=collection,
-                earlier=await earlier.tokens(collection),
-                published=await earlier_stream.last(collection) if earlier_stream else None,
+                earlier=await earlier.tokens(name),
+                published=await earlier_stream.last(name) if earlier_stream else None,
                 event=in_stream.event,
                 own=_own(in_stream, document),
             )
@@ -143,7 +145,7 @@ async def take_over(
         position=Position(token=decision.token),
         stream_seq=StreamSeq(0) if fence is None else fence.stream_seq,
     )
-    await store.save(Namespace(database=database, collection=standing.collection), reached)
+    await store.save(Namespace.of(standing.collection, home=database), reached)
 
 
 async def _loss(

@@ -60,11 +60,16 @@ class MongoFacts:
     write_majority: int
     """How many members have to confirm a write; 0 when `members` is None."""
     database: str
+    """The one in MONGO_URI."""
+    databases: Sequence[str]
+    """Those with something to watch."""
+    missing_databases: Collection[str]
+    """Those that don't exist yet, as far as the user may know."""
     watched: Sequence[str]
     kinds: Mapping[str, str] | None
     """What each watched name is: `collection`, `view`, `timeseries`; those that exist."""
-    stream_error: SourceError | None = None
-    """Why no change stream could be opened."""
+    stream_errors: Mapping[str, SourceError] = field(default_factory=dict)
+    """Why no change stream could be opened on a database."""
     tokens_collection: str
     checkpoints: Mapping[str, Checkpoint] | CheckpointError = field(default_factory=dict)
     """The token documents of the watched collections, those that exist."""

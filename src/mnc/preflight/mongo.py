@@ -54,6 +54,9 @@ def _judge(facts: MongoFacts) -> Iterator[Finding]:
         yield _change_stream(facts)
         yield _tokens(facts)
         yield _oplog(facts.oplog)
+    others = [name for name in facts.databases if name != facts.database]
+    if others:
+        yield _others(others, facts)
     yield _collections(facts)
     yield _clock(facts)
 
@@ -129,14 +132,14 @@ def _majority(facts: MongoFacts) -> Finding:
 
 
 def _change_stream(facts: MongoFacts) -> Finding:
-    error = facts.stream_error
-    if error is not None:
+    for database, error in facts.stream_errors.items():
         return _finding(
-            check="change stream", level="problem", found=error.message, remedy=error.remedy
+            check="change stream",
+            level="problem",
+            found=f"on database {database}: {error.message}",
+            remedy=error.remedy,
         )
-    return _finding(
-        check="change stream", level="ok", found=f"can be opened on database {facts.database}"
-    )
+    return _finding(check="change stream", level="ok", found=f"can be opened on {_where(facts)}")
 
 
 def _tokens(facts: MongoFacts) -> Finding:
@@ -197,6 +200,26 @@ def _oplog(oplog: OplogFacts | None) -> Finding:
     return finding(level="ok", found=reaches)
 
 
+def _others(databases: Sequence[str], facts: MongoFacts) -> Finding:
+    finding = partial(_finding, check="other databases")
+    missing = [name for name in databases if name in facts.missing_databases]
+    if missing:
+        return finding(
+            level="warning",
+            found=f"{', '.join(missing)}: not there yet",
+            remedy="what stands before the first dot of an entry of MONGO_WATCH_COLLECTIONS is a "
+            f"database; a name of {facts.database} with a dot in it is written with its database: "
+            f"{facts.database}.{missing[0]}.NAME",
+        )
+    return finding(level="ok", found=", ".join(databases))
+
+
+def _where(facts: MongoFacts) -> str:
+    if len(facts.databases) == 1:
+        return f"database {facts.databases[0]}"
+    return f"databases {', '.join(facts.databases)}"
+
+
 def _collections(facts: MongoFacts) -> Finding:
     finding = partial(_finding, check="collections")
     if facts.kinds is None:
@@ -211,18 +234,18 @@ def _collections(facts: MongoFacts) -> Finding:
     if not facts.watched:
         return finding(
             level="ok",
-            found=f"none in database {facts.database} yet that MONGO_WATCH_COLLECTIONS takes; each "
+            found=f"none in {_where(facts)} yet that MONGO_WATCH_COLLECTIONS takes; each "
             "is watched from its first document on",
         )
     missing = [name for name in facts.watched if name not in facts.kinds]
     if missing:
         return finding(
             level="warning",
-            found=f"not in database {facts.database} yet: {', '.join(missing)}",
+            found=f"not in {_where(facts)} yet: {', '.join(missing)}",
             remedy="check MONGO_WATCH_COLLECTIONS and the database in MONGO_URI, if they should "
             "be; created later, they are watched from their first document on",
         )
-    return finding(level="ok", found=f"{', '.join(facts.watched)} in database {facts.database}")
+    return finding(level="ok", found=f"{', '.join(facts.watched)} in {_where(facts)}")
 
 
 def _clock(facts: MongoFacts) -> Finding:

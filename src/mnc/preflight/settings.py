@@ -15,9 +15,11 @@ _finding = partial(Finding, area="settings")
 
 def settings_findings(settings: Settings, near_misses: Mapping[str, str]) -> list[Finding]:
     """Return what the settings ask for, and the variables that look like misspelt ones."""
+    databases = tuple(settings.selections.databases)
     asked_for = (
         f"{', '.join(settings.mongo_watch_operations)} of "
-        f"{', '.join(settings.mongo_watch_collections)} in database {settings.mongo_database}, "
+        f"{', '.join(settings.mongo_watch_collections)} in "
+        f"database{'s' if len(databases) > 1 else ''} {', '.join(databases)}, "
         f"into stream {settings.nats_stream_name}"
     )
     return [

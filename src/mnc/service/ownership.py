@@ -18,7 +18,7 @@ from mnc.cluster.node import Node
 from mnc.cluster.replica import Instance, Pace
 from mnc.cluster.view import ClusterView
 from mnc.cluster.wire import Stamp, scope
-from mnc.config import Selection, Settings
+from mnc.config import Selections, Settings
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.founding import MongoFoundingRegister
 from mnc.drivers.nats.cluster import NatsTransport
@@ -26,7 +26,7 @@ from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.sqlite.storage import SqliteStorage
 from mnc.model import SINGLE_INSTANCE, Epoch
 from mnc.raft import Role
-from mnc.supervise.discovery import Discovery
+from mnc.supervise.discoveries import Discoveries
 from mnc.telemetry.cluster import ClusterTelemetry
 from mnc.telemetry.metrics import Metrics
 
@@ -70,30 +70,30 @@ class Ownership(Protocol):
 
 
 def wanted(
-    selection: Selection, *, found: AbstractSet[str], shared: AbstractSet[str]
+    selections: Selections, *, found: AbstractSet[str], shared: AbstractSet[str]
 ) -> AbstractSet[str]:
     """Return what a leader shares out that has `found` so much itself, when `shared` is so far.
 
     What an earlier leader found stays, as far as it is wanted still.
     """
-    kept = (name for name in shared if selection.wants(name))
-    return {*selection.names, *found, *kept}
+    kept = (name for name in shared if selections.wants(name))
+    return {*selections.names, *found, *kept}
 
 
 class Alone:
     """A single instance, which owns everything."""
 
-    def __init__(self, collections: Collection[str], *, discovery: Discovery | None) -> None:
-        """Own `collections`, and what `discovery` finds."""
+    def __init__(self, collections: Collection[str], *, discoveries: Discoveries) -> None:
+        """Own `collections`, and what `discoveries` find."""
         self.initial: Mapping[str, Epoch] = dict.fromkeys(collections, SINGLE_INSTANCE)
-        self._discovery = discovery
+        self._discoveries = discoveries
 
     async def run(self, assign: Assign, /) -> None:
         """See `Ownership.run`."""
-        if self._discovery is not None:
-            await self._discovery.run(
-                lambda known: assign(dict.fromkeys(known, SINGLE_INSTANCE)),
-            )
+        initial, discoveries = self.initial, self._discoveries
+        await discoveries.run(
+            lambda: assign({**initial, **dict.fromkeys(discoveries.known, SINGLE_INSTANCE)})
+        )
 
     def released(self, collection: str, epoch: Epoch, /) -> None:
         """See `Ownership.released`: there is nobody to tell."""
@@ -106,7 +106,7 @@ class Alone:
 
     def not_ready_because(self) -> str | None:
         """See `Ownership.not_ready_because`."""
-        return None if self._discovery is None else self._discovery.not_ready_because()
+        return self._discoveries.not_ready_because()
 
     def status(self) -> Mapping[str, object] | None:
         """See `Ownership.status`."""
@@ -123,7 +123,7 @@ class InCluster:
         mongo: MongoConnection,
         metrics: Metrics,
         http_port: int,
-        discovery: Discovery | None,
+        discoveries: Discoveries,
     ) -> None:
         """Open the disk. Raises ConfigError or ClusterError when it can't be used."""
         path = settings.raft_log_path or Path("mnc-raft") / str(settings.http_port)
@@ -141,8 +141,8 @@ class InCluster:
             ),
         )
         self.initial: Mapping[str, Epoch] = {}
-        self._selection = settings.selection
-        self._discovery = discovery
+        self._selections = settings.selections
+        self._discoveries = discoveries
         self._leads = AsyncValue(False)
         self._node = Node(
             instance=Instance(
@@ -172,8 +172,7 @@ class InCluster:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._session.run)
                 await nursery.start(self._transport.run)
-                if self._discovery is not None:
-                    nursery.start_soon(self._discover_while_leading, self._discovery)
+                nursery.start_soon(self._discover_while_leading)
                 await self._node.run(assign)
         finally:
             self._storage.close()
@@ -193,8 +192,8 @@ class InCluster:
     def not_ready_because(self) -> str | None:
         """See `Ownership.not_ready_because`."""
         reason = self._node.not_ready_because()
-        if reason is None and self._discovery is not None and self._leads.value:
-            return self._discovery.not_ready_because()
+        if reason is None and self._leads.value:
+            return self._discoveries.not_ready_because()
         return reason
 
     def status(self) -> Mapping[str, object]:
@@ -207,16 +206,15 @@ class InCluster:
         }
 
     def _wanted(self, shared: AbstractSet[str]) -> AbstractSet[str]:
-        found = frozenset[str]() if self._discovery is None else self._discovery.known
-        return wanted(self._selection, found=found, shared=shared)
+        return wanted(self._selections, found=self._discoveries.known, shared=shared)
 
-    async def _discover_while_leading(self, discovery: Discovery) -> None:
+    async def _discover_while_leading(self) -> None:
         """Look for collections on behalf of all; the next leader goes on where this one ends."""
         while True:
             await self._leads.wait_value(True)
             async with trio.open_nursery() as nursery:
                 # What it finds is placed with the next tick.
-                nursery.start_soon(discovery.run, lambda _: None)
+                nursery.start_soon(self._discoveries.run, lambda: None)
                 await self._leads.wait_value(False)
                 nursery.cancel_scope.cancel()
 

@@ -16,7 +16,7 @@ from mnc.encode.dead_letter import DeadLetteringEncoder
 from mnc.encode.event import Encoder
 from mnc.encode.hiding import Exclude, Hash, Hiding, Redact, Treatment
 from mnc.encode.subject import SubjectForm
-from mnc.model import EXPANDED_OPERATIONS, EncodedEvent, ResumeToken
+from mnc.model import EXPANDED_OPERATIONS, EncodedEvent, Namespace, ResumeToken
 from mnc.publish.remedy import ClaimChecks, DeadLetters, Remedies, Remedy, Stop
 
 __all__ = ["Policies"]
@@ -53,7 +53,10 @@ class Policies:
     def options(self, collection: str) -> CaptureOptions:
         """Return what the change streams of a collection are opened with."""
         policy = self._of(collection)
+        home = self._settings.mongo_database
+        database = Namespace.of(collection, home=home).database
         return CaptureOptions(
+            database=None if database == home else database,
             full_document=policy.full_document,
             before_change=policy.before_change,
             expanded_events=not EXPANDED_OPERATIONS.isdisjoint(policy.operations),

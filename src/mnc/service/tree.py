@@ -35,10 +35,12 @@ from mnc.drivers.nats.sweep import PayloadSweeper
 from mnc.encode.subject import stream_subjects
 from mnc.http.app import build_app
 from mnc.http.server import bind, serve
+from mnc.service.databases import warn_of_missing_databases
 from mnc.service.ownership import Alone, InCluster, Ownership
 from mnc.service.probes import ServiceProbes
 from mnc.service.requests import watch_requests
 from mnc.service.workshop import SettingsWorkshop, lost_history
+from mnc.supervise.discoveries import Discoveries
 from mnc.supervise.discovery import Discovery
 from mnc.supervise.policy import RestartPolicy
 from mnc.supervise.supervisor import Supervisor
@@ -95,14 +97,14 @@ async def run_service(
         lambda: stream.mode and stream.mode.value, modes=[mode.value for mode in Mode]
     )
     metrics.watch_budget(lambda: budget.statistics().used_bytes, limit_bytes=budget.limit_bytes)
-    lanes = Lanes(mongo.database.name, metrics)
+    lanes = Lanes(settings.mongo_database, metrics)
     tracing = open_tracing(os.environ)
-    discovery = _discovery(settings, mongo, metrics)
+    discoveries = _discoveries(settings, mongo, metrics)
     ownership: Ownership = (
-        Alone(settings.selection.names, discovery=discovery)
+        Alone(settings.selections.names, discoveries=discoveries)
         if settings.raft_cluster_size == 1
         else InCluster(
-            settings, mongo=mongo, metrics=metrics, http_port=http_port, discovery=discovery
+            settings, mongo=mongo, metrics=metrics, http_port=http_port, discoveries=discoveries
         )
     )
     requests = MongoSnapshotRequests(
@@ -148,6 +150,7 @@ async def run_service(
                     sweeper = PayloadSweeper(session, stream=settings.nats_stream_name)
                     beside.start_soon(sweeper.run)
                 beside.start_soon(stalls.run)
+                beside.start_soon(warn_of_missing_databases, mongo, settings.selections)
                 beside.start_soon(watch_requests, requests, supervisor.take_snapshot)
                 beside.start_soon(ownership.run, supervisor.assign)
                 await _watch(
@@ -171,27 +174,30 @@ async def _send_traces(tracing: Tracing) -> None:
         await trio.to_thread.run_sync(tracing.close, abandon_on_cancel=True)
 
 
-def _discovery(settings: Settings, mongo: MongoConnection, metrics: Metrics) -> Discovery | None:
-    """Return what looks for collections, if the settings leave any to be found."""
-    selection = settings.selection
-    if not selection.globs:
-        return None
-    return Discovery(
-        database=mongo.database.name,
-        names=selection.names,
-        wants=selection.wants,
-        source=MongoNewcomerSource(mongo, selection),
-        store=MongoCheckpointStore(
-            mongo,
-            collection=settings.mongo_resume_tokens_collection,
-            stream=settings.nats_stream_name,
-        ),
-        policy=_restart_policy(settings),
-        rng=random.Random(),  # noqa: S311 - jitter, no secret
-        snapshot_first=settings.mongo_snapshot != "never",
-        lost_history=lost_history(settings),
-        observer=DiscoveryTelemetry(mongo.database.name, metrics),
+def _discoveries(settings: Settings, mongo: MongoConnection, metrics: Metrics) -> Discoveries:
+    """Return what looks for collections, in each database of which the settings leave any."""
+    store = MongoCheckpointStore(
+        mongo,
+        collection=settings.mongo_resume_tokens_collection,
+        stream=settings.nats_stream_name,
     )
+    discoveries = {
+        database: Discovery(
+            database=database,
+            names=selection.names,
+            wants=selection.wants,
+            source=MongoNewcomerSource(mongo, selection, database=database),
+            store=store,
+            policy=_restart_policy(settings),
+            rng=random.Random(),  # noqa: S311 - jitter, no secret
+            snapshot_first=settings.mongo_snapshot != "never",
+            lost_history=lost_history(settings),
+            observer=DiscoveryTelemetry(database, metrics),
+        )
+        for database, selection in settings.selections.databases.items()
+        if selection.globs
+    }
+    return Discoveries(discoveries, home=settings.mongo_database)
 
 
 def _restart_policy(settings: Settings) -> RestartPolicy:

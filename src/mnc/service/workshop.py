@@ -167,6 +167,7 @@ class SettingsWorkshop:
         return Reader(
             source=MongoChangeSource(self._mongo, options=routes[0].options),
             encode=self._policies,
+            home=self._settings.mongo_database,
             operations=self._policies.operations,
             routes=routes,
             observer=observer,

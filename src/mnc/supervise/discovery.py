@@ -118,7 +118,7 @@ class Discovery:
         self._snapshot_first = snapshot_first
         self._lost_history = lost_history
         self._observer = observer
-        self._log = structlog.get_logger()
+        self._log = structlog.get_logger().bind(database=database)
         self._known = frozenset(names)
         self._is_complete = False
         self._failure: MncError | None = None
@@ -241,7 +241,7 @@ class Discovery:
         """
         for name in sorted(set(names) - self._known):
             await self._store.create(self._namespace(name), _checkpoint(first))
-            self._log.info("discovery.found", collection=name)
+            self._log.info("discovery.found", collection=str(self._namespace(name)))
             self._known |= {name}
             if lost is not None:
                 self._observer.found_late(name, lost=lost, found=first.token)

@@ -1,8 +1,8 @@
-"""The supervisor of one database: its readers and lanes, their starts, failures and end.
+"""The supervisor: readers and lanes, their starts, failures and end.
 
 Theory of operation. `assign` says which collections are ours, each with an epoch. Lanes that are
 due start together as a cohort: each acquires its position, then one reader reads for all whose
-change streams show the same (`CaptureOptions`). A lane
+change streams show the same (`CaptureOptions`), so each database has one at least. A lane
 that fails is dropped alone, while its reader goes on for the others; a reader that fails takes its
 lanes along. Either way the lane is due again after a delay, in a later cohort with a reader of its
 own, which hands its lanes to the oldest reader once it has caught up. A lane that is slow goes on

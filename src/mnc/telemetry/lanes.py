@@ -12,21 +12,22 @@ __all__ = ["Lanes"]
 
 
 class Lanes:
-    """The telemetry of one database's lanes, as collections come and go.
+    """The telemetry of the lanes, as collections come and go.
 
     Invariants: a collection is shown from `open` to `close`, and has no gauges afterwards. Its
     counters stay, so that a rate over the end of it is right.
     """
 
-    def __init__(self, database: str, metrics: Metrics) -> None:
-        self._database = database
+    def __init__(self, home: str, metrics: Metrics) -> None:
+        """Make one without lanes; `home` is the database that MONGO_URI names."""
+        self._home = home
         self._metrics = metrics
         self._lanes: dict[str, LaneTelemetry] = {}
 
     def open(self, collection: str) -> LaneTelemetry:
         """Return the collection's telemetry, a new one unless it is shown already."""
         if collection not in self._lanes:
-            namespace = Namespace(database=self._database, collection=collection)
+            namespace = Namespace.of(collection, home=self._home)
             self._lanes[collection] = LaneTelemetry(namespace, self._metrics)
         return self._lanes[collection]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import trio
 from tests.fakes.observer import RecordingObserver
-from tests.fakes.source import FakeSource
+from tests.fakes.source import DATABASE, FakeSource
 from tests.fakes.tokens import high_water_mark
 
 from mnc.capture.budget import ByteBudget
@@ -67,6 +67,7 @@ class Reading:
         return Reader(
             source=self.source,
             encode=encode or Encoder(stream="cs"),
+            home=DATABASE,
             operations=lambda _: _OPERATIONS,
             routes=routes,
             observer=self.observer,

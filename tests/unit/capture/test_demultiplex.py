@@ -57,6 +57,7 @@ def _split(
     lots = demultiplex(
         changes,
         frontiers={name: token(number) for name, number in frontiers.items()},
+        home="test",
         operations=lambda _: _OPERATIONS,
         encode=encode or _Encode(),
     )
@@ -95,6 +96,7 @@ def test_each_collection_has_operations_of_its_own() -> None:
     lots = demultiplex(
         [_change(1, "a"), _change(2, "b"), rename],
         frontiers={"a": token(0), "b": token(0)},
+        home="test",
         operations={"a": {"insert"}, "b": {"rename"}}.__getitem__,
         encode=_Encode(),
     )
@@ -121,6 +123,23 @@ def test_what_happens_to_the_database_concerns_all_its_collections() -> None:
     assert _split(changes, {"a": 0, "b": 1}) == {"a": [1, 2], "b": [2]}
 
 
+def test_collections_go_by_their_keys() -> None:
+    """A name with a dot, and any name of another database, has the database before it."""
+    rename = {**_change(2, "b.c", "rename"), "to": {"db": "test", "coll": "d"}}
+    assert _split([_change(1, "a"), rename], {"a": 0, "test.b.c": 0, "d": 0, "b.c": 0}) == {
+        "a": [1],
+        "test.b.c": [2],
+        "d": [2],
+    }
+    other = {**_change(3, "a"), "ns": {"db": "crm", "coll": "a"}}
+    alike = {**_change(4, "crm.a"), "ns": {"db": "crm", "coll": "crm.a"}}
+    dropped = {"number": 5, "operationType": "dropDatabase", "ns": {"db": "crm"}}
+    assert _split([other, alike, dropped], {"crm.a": 0, "crm.b": 0}) == {
+        "crm.a": [3, 5],
+        "crm.b": [5],
+    }
+
+
 def test_nothing_follows_an_event_that_cannot_be_encoded() -> None:
     """Such an event ends its collection's lot, with the error; other collections go on."""
     changes = [_change(number, name) for number in (1, 2, 3) for name in ("a", "b")]
@@ -128,6 +147,7 @@ def test_nothing_follows_an_event_that_cannot_be_encoded() -> None:
     lots = demultiplex(
         changes[:3] + changes[4:],  # without b's event 2
         frontiers={"a": token(0), "b": token(0)},
+        home="test",
         operations=lambda _: _OPERATIONS,
         encode=encode,
     )
@@ -143,6 +163,7 @@ def test_what_events_lack_is_counted_with_them() -> None:
     lots = demultiplex(
         [*changes, _change(4, "b")],
         frontiers={"a": token(1), "b": token(0)},
+        home="test",
         operations=lambda _: _OPERATIONS,
         encode=_Encode(),
     )

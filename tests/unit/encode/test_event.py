@@ -123,12 +123,34 @@ def test_an_event_of_several_collections_is_a_message_for_each() -> None:
     """
     rename = change_event("rename", documentKey=None, to={"db": "test", "coll": "people.old"})
     assert encode(rename, "users").message_id == DATA
-    assert encode(rename, "people.old").message_id == f"{DATA}:people%2Eold"
-    assert encode(rename, "people.old").subject == "cs.people%2Eold.rename.k:null"
-    assert encode(rename, "people.old").token == encode(rename, "users").token
+    target = encode(rename, "test.people.old")
+    assert target.message_id == f"{DATA}:test%2Epeople%2Eold"
+    assert target.subject == "cs.test%2Epeople%2Eold.rename.k:null"
+    assert target.token == encode(rename, "users").token
     dropped = change_event("dropDatabase", documentKey=None, ns={"db": "test"})
     assert encode(dropped, "users").message_id == f"{DATA}:users"
     assert encode(change_event("invalidate", ns=None), "users").message_id == f"{DATA}:users"
+
+
+@pytest.mark.parametrize(
+    ("database", "collection", "key"),
+    [("test", "a.b", "test.a.b"), ("crm", "users", "crm.users"), ("crm", "a.b", "crm.a.b")],
+)
+def test_a_collection_with_its_database_in_its_key_has_its_own_events(
+    database: str, collection: str, key: str
+) -> None:
+    """The subject has the database; the message id is the token, as of any event of its own."""
+    event = encode(change_event(ns={"db": database, "coll": collection}), key)
+    assert event.message_id == DATA
+    assert event.subject.split(".")[1] == key.replace(".", "%2E")
+
+
+def test_what_a_rename_says_of_two_keys_that_look_alike_is_two_messages() -> None:
+    """A collection may have the name of another one's key."""
+    names = {"ns": {"db": "crm", "coll": "crm.users"}, "to": {"db": "crm", "coll": "users"}}
+    rename = change_event("rename", documentKey=None, **names)
+    assert encode(rename, "crm.crm.users").message_id == DATA
+    assert encode(rename, "crm.users").message_id == f"{DATA}:crm%2Eusers"
 
 
 def test_type_bits_are_part_of_the_token() -> None:

@@ -64,10 +64,10 @@ def test_an_unreachable_server_is_one_problem() -> None:
         ({"majority_lag_s": 16}, "majority", "problem", "16 s"),
         ({"majority_lag_s": None}, "majority", "ok", ""),
         (
-            {"stream_error": SourceRefusedError("not yours", remedy="ask for it")},
+            {"stream_errors": {"shop": SourceRefusedError("not yours", remedy="ask for it")}},
             "change stream",
             "problem",
-            "not yours; ask for it",
+            "on database shop: not yours; ask for it",
         ),
         (
             {"checkpoints": CheckpointRefusedError("not yours", remedy="ask for it")},
@@ -82,6 +82,25 @@ def test_an_unreachable_server_is_one_problem() -> None:
         ({"watched": [], "kinds": {}}, "collections", "ok", "none in database shop yet"),
         ({"kinds": {"users": "collection"}}, "collections", "warning", "movies"),
         ({"kinds": {"users": "view", "movies": "collection"}}, "collections", "problem", "a view"),
+        (
+            {"databases": ["shop", "crm"], "watched": ["users", "crm.leads"]},
+            "collections",
+            "warning",
+            "not in databases shop, crm yet: crm.leads",
+        ),
+        ({"databases": ["shop", "crm"]}, "other databases", "ok", "crm"),
+        (
+            {"databases": ["shop", "orders"], "missing_databases": ["orders", "shop"]},
+            "other databases",
+            "warning",
+            "orders: not there yet; ",
+        ),
+        (
+            {"databases": ["shop", "orders"], "missing_databases": ["orders"]},
+            "other databases",
+            "warning",
+            "shop.orders.NAME",
+        ),
         ({"clock_ahead_s": 1.0}, "clock", "ok", ""),
         ({"clock_ahead_s": 3.0}, "clock", "warning", "3 s ahead"),
         ({"clock_ahead_s": -3.0}, "clock", "warning", "3 s behind"),
@@ -121,7 +140,10 @@ def test_privileges_add_up(privileges: list[Privilege], lacking: str | None) -> 
 def test_a_standalone_server_is_one_problem() -> None:
     """What a standalone server can't have is not told again with each check."""
     facts = replace(
-        GOOD_MONGO, topology="standalone", stream_error=SourceRefusedError("standalone"), oplog=None
+        GOOD_MONGO,
+        topology="standalone",
+        stream_errors={"shop": SourceRefusedError("standalone")},
+        oplog=None,
     )
     problems = [finding.check for finding in mongo_findings(facts) if finding.level != "ok"]
     assert problems == ["topology"]

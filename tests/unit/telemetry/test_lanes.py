@@ -24,6 +24,17 @@ def test_a_collection_is_shown_while_it_is_open() -> None:
     assert lanes.open("users") is not users
 
 
+def test_lanes_are_shown_by_their_databases() -> None:
+    """A lane of another database, or with a dot in its name, is shown as MongoDB has it."""
+    lanes = Lanes("test", Metrics())
+    assert [str(lanes.open(key).namespace) for key in ("users", "crm.users", "test.a.b")] == [
+        "test.users",
+        "crm.users",
+        "test.a.b",
+    ]
+    assert lanes.open("crm.users").namespace.database == "crm"
+
+
 def test_gauges_go_and_counters_stay() -> None:
     """What says how things are now is gone; what says how much was done goes on from there."""
     metrics = Metrics()

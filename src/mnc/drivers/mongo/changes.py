@@ -10,6 +10,7 @@ read in another way (`large`); one without its image is reported, after all that
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import trio
@@ -23,7 +24,7 @@ from mnc.drivers.mongo.cursor import ChangeCursor, CursorReply, Document
 from mnc.drivers.mongo.failures import IMAGE_MISSING, TOO_LARGE, source_error
 from mnc.drivers.mongo.large import LargeEventReader, Stage
 from mnc.errors import ForeignPositionError
-from mnc.model import ClusterTime, ResumeToken
+from mnc.model import ClusterTime, Namespace, ResumeToken
 
 __all__ = ["MongoChangeSource", "MongoChangeStream"]
 
@@ -34,7 +35,7 @@ _FUTURE_SLACK_S = 10
 
 
 class MongoChangeSource:
-    """The change streams of the database that MONGO_URI names."""
+    """The change streams of one database, which its options name."""
 
     def __init__(self, connection: MongoConnection, *, options: CaptureOptions) -> None:
         self._connection = connection
@@ -57,7 +58,7 @@ class MongoChangeSource:
         would look for a change of this database, which may be hours away, so it may not look long.
         """
         start = {"startAtOperationTime": Timestamp(since.seconds, since.increment)}
-        cursor = ChangeCursor(self._connection)
+        cursor = ChangeCursor(self._connection, database=self._options.database)
 
         def probe() -> None:
             try:
@@ -72,7 +73,9 @@ class MongoChangeSource:
 
     async def open(self, collections: Collection[str], *, start: Open) -> MongoChangeStream:
         """Open a change stream over `collections`; see `ChangeSource.open`."""
-        stream = MongoChangeStream(self._connection, _stages(collections), options=self._options)
+        home = self._connection.database.name
+        names = [Namespace.of(key, home=home).collection for key in collections]
+        stream = MongoChangeStream(self._connection, _stages(names), options=self._options)
         try:
             match start:
                 case StartAt(cluster_time=time):
@@ -96,8 +99,9 @@ class MongoChangeStream:
         self, connection: MongoConnection, stages: Sequence[Stage], *, options: CaptureOptions
     ) -> None:
         """Prepare one whose events go through `stages` on the server."""
-        self._cursor = ChangeCursor(connection)
-        self._large = LargeEventReader(lambda: ChangeCursor(connection), options=options)
+        cursor = partial(ChangeCursor, connection, database=options.database)
+        self._cursor = cursor()
+        self._large = LargeEventReader(cursor, options=options)
         self._stage = _stage(options)
         self._stages = stages
         self._after: Document = {}
@@ -189,16 +193,16 @@ def _stage(options: CaptureOptions) -> dict[str, object]:
     }
 
 
-def _stages(collections: Collection[str]) -> Sequence[Stage]:
-    """Return the server-side filter for `collections`.
+def _stages(names: Collection[str]) -> Sequence[Stage]:
+    """Return the server-side filter for the collections that have `names` in their database.
 
     A rename onto one of them names it in `to` alone. dropDatabase and invalidate belong to no
     collection, and end the stream, which must be noticed.
     """
-    names = {"$in": list(collections)}
+    among = {"$in": list(names)}
     wanted = [
-        {"ns.coll": names},
-        {"to.coll": names},
+        {"ns.coll": among},
+        {"to.coll": among},
         {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
     ]
     return [{"$match": {"$or": wanted}}]

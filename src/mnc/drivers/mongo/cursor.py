@@ -61,8 +61,10 @@ class CursorReply:
 class ChangeCursor:
     """One cursor at a time, in one session. Its methods raise PyMongoError but for `close`."""
 
-    def __init__(self, connection: MongoConnection) -> None:
+    def __init__(self, connection: MongoConnection, *, database: str | None) -> None:
+        """Prepare one over `database`; None is the one that MONGO_URI names."""
         self._connection = connection
+        self._database = connection.client[database] if database else connection.database
         self._session: ClientSession | None = None
         self._id = 0
         self._collection = ""
@@ -139,7 +141,7 @@ class ChangeCursor:
         # implicit session after the first command and the server refuses the second.
         if self._session is None:
             self._session = self._connection.client.start_session()
-        return self._connection.database.command(
+        return self._database.command(
             command,
             codec_options=RAW,
             session=self._session,

@@ -21,6 +21,7 @@ from mnc.capture.options import CaptureOptions
 from mnc.drivers.mongo.changes import MongoChangeSource
 from mnc.drivers.mongo.checkpoints import MongoCheckpointStore
 from mnc.drivers.mongo.connection import MongoConnection
+from mnc.drivers.mongo.databases import missing_databases
 from mnc.drivers.mongo.failures import NOT_INITIATED, source_error
 from mnc.errors import CheckpointError, SourceError, SourceRefusedError, SourceUnavailableError
 from mnc.model import Checkpoint, ClusterTime, Namespace
@@ -39,6 +40,7 @@ _SLACK_S = 1.0
 async def inspect_mongo(
     connection: MongoConnection,
     *,
+    databases: Sequence[str],
     watched: Sequence[str],
     tokens_collection: str,
     stream: str,
@@ -46,12 +48,18 @@ async def inspect_mongo(
 ) -> MongoFacts:
     """Collect the facts about MongoDB, in `timeout_s` seconds at the most.
 
+    `databases` have something to watch, and `watched` are the keys of collections.
+
     Raises SourceError when it can't be reached, refuses the login, or doesn't answer in time.
 
     Cancellation: takes effect when the question that is being asked has its answer.
     """
     inspection = _Inspection(
-        connection, watched=watched, tokens_collection=tokens_collection, stream=stream
+        connection,
+        databases=databases,
+        watched=watched,
+        tokens_collection=tokens_collection,
+        stream=stream,
     )
     with trio.move_on_after(timeout_s + _SLACK_S), pymongo.timeout(timeout_s):
         # First, because this question alone can be abandoned.
@@ -67,6 +75,7 @@ class _Inspection:
         self,
         connection: MongoConnection,
         *,
+        databases: Sequence[str],
         watched: Sequence[str],
         tokens_collection: str,
         stream: str,
@@ -74,7 +83,8 @@ class _Inspection:
         self._connection = connection
         self._client = connection.client
         self._database = connection.database
-        self._watched = watched
+        self._databases = databases
+        self._watched = {key: Namespace.of(key, home=connection.database.name) for key in watched}
         self._tokens_collection = tokens_collection
         self._stream = stream
 
@@ -85,17 +95,19 @@ class _Inspection:
             raise source_error(error) from error
         # At the end what may take all the time that is left, as without a majority.
         return replace(
-            facts, checkpoints=await self._checkpoints(), stream_error=await self._stream_error()
+            facts, checkpoints=await self._checkpoints(), stream_errors=await self._stream_errors()
         )
 
-    async def _stream_error(self) -> SourceError | None:
-        """Open a change stream the way the connector does, and close it."""
-        source = MongoChangeSource(self._connection, options=CaptureOptions())
-        try:
-            await source.current_token()
-        except SourceError as error:
-            return error
-        return None
+    async def _stream_errors(self) -> Mapping[str, SourceError]:
+        """Open change streams the way the connector does, and close them."""
+        errors = {}
+        for database in self._databases:
+            options = CaptureOptions(database=database)
+            try:
+                await MongoChangeSource(self._connection, options=options).current_token()
+            except SourceError as error:
+                errors[database] = error
+        return errors
 
     async def _checkpoints(self) -> Mapping[str, Checkpoint] | CheckpointError:
         store = MongoCheckpointStore(
@@ -103,11 +115,10 @@ class _Inspection:
         )
         found = {}
         try:
-            for name in self._watched:
-                namespace = Namespace(database=self._database.name, collection=name)
+            for key, namespace in self._watched.items():
                 checkpoint = await store.load(namespace)
                 if checkpoint is not None:
-                    found[name] = checkpoint
+                    found[key] = checkpoint
         except CheckpointError as error:
             return error
         return found
@@ -130,7 +141,9 @@ class _Inspection:
             members=status and {member["name"]: member["stateStr"] for member in status["members"]},
             write_majority=status["writeMajorityCount"] if status else 0,
             database=self._database.name,
-            watched=self._watched,
+            databases=self._databases,
+            missing_databases=missing_databases(self._client, self._databases),
+            watched=tuple(self._watched),
             kinds=self._kinds(),
             tokens_collection=self._tokens_collection,
             privileges=self._privileges(),
@@ -152,16 +165,21 @@ class _Inspection:
             return None
 
     def _kinds(self) -> Mapping[str, str] | None:
-        try:
-            reply = self._database.command(
-                "listCollections",
-                nameOnly=True,
-                authorizedCollections=True,
-                filter={"name": {"$in": list(self._watched)}},
-            )
-        except OperationFailure:
-            return None
-        return {found["name"]: found["type"] for found in reply["cursor"]["firstBatch"]}
+        kinds: dict[str, str] = {}
+        for database in self._databases:
+            keys = {
+                it.collection: key for key, it in self._watched.items() if it.database == database
+            }
+            try:
+                found = self._client[database].list_collections(
+                    nameOnly=True,
+                    authorizedCollections=True,
+                    filter={"name": {"$in": list(keys)}},
+                )
+            except OperationFailure:
+                return None
+            kinds |= {keys[each["name"]]: each["type"] for each in found}
+        return kinds
 
     def _privileges(self) -> Sequence[Privilege] | None:
         info = self._database.command("connectionStatus", showPrivileges=True)["authInfo"]

@@ -18,16 +18,13 @@ from mnc.model import ClusterTime, ResumeToken
 __all__ = ["MongoNewcomerSource"]
 
 
-_OPTIONS = CaptureOptions(full_document="off")
-"""Nothing is looked up: only the names count."""
-
-
 class MongoNewcomerSource:
-    """What the globs of a selection take in the database that MONGO_URI names."""
+    """What the globs of a selection take in its database."""
 
-    def __init__(self, connection: MongoConnection, selection: Selection) -> None:
+    def __init__(self, connection: MongoConnection, selection: Selection, *, database: str) -> None:
         self._connection = connection
         self._selection = selection
+        self._database = database
 
     async def current_token(self) -> ResumeToken:
         """Return a token after everything committed so far; see `NewcomerSource.current_token`."""
@@ -51,7 +48,7 @@ class MongoNewcomerSource:
         return await self._open({"startAtOperationTime": at}, known=known, not_after=since)
 
     def _list(self) -> Collection[str]:
-        found = self._connection.database.list_collections(
+        found = self._connection.client[self._database].list_collections(
             filter={"type": "collection"},  # neither views nor time series have change events
             nameOnly=True,
             authorizedCollections=True,
@@ -66,7 +63,9 @@ class MongoNewcomerSource:
             # So that an event is never too large, and a busy collection costs little.
             {"$project": {"ns": 1, "to": 1, "operationType": 1}},
         ]
-        stream = MongoChangeStream(self._connection, stages, options=_OPTIONS)
+        # Nothing is looked up: only the names count.
+        options = CaptureOptions(database=self._database, full_document="off")
+        stream = MongoChangeStream(self._connection, stages, options=options)
         try:
             await stream.open(start, not_after=not_after)
         except BaseException:

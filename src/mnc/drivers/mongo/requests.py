@@ -13,7 +13,7 @@ from pymongo.write_concern import WriteConcern
 from mnc.drivers.mongo.checkpoints import document_key
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.failures import checkpoint_error
-from mnc.model import Namespace
+from mnc.model import Namespace, collection_key
 
 __all__ = ["MongoSnapshotRequests"]
 
@@ -48,16 +48,14 @@ class MongoSnapshotRequests:
         return result.matched_count == 1
 
     async def pending(self) -> Collection[str]:
-        """Return the collections of the database that were asked for. Raises CheckpointError."""
-        wanted = {
-            "_id.stream": self._stream,
-            "_id.database": self._connection.database.name,
-            _FIELD: {"$exists": True},
-        }
+        """Return the keys of the collections that were asked for. Raises CheckpointError."""
+        wanted = {"_id.stream": self._stream, _FIELD: {"$exists": True}}
         try:
-            return await self._connection.run(self._documents.distinct, "_id.collection", wanted)
+            found = await self._connection.run(self._documents.distinct, "_id", wanted)
         except PyMongoError as error:
             raise checkpoint_error(error) from error
+        home = self._connection.database.name
+        return [collection_key(it["database"], it["collection"], home=home) for it in found]
 
     async def accept(self, namespace: Namespace) -> None:
         """Remove the request, once the snapshot's beginning is durable. Raises CheckpointError.
