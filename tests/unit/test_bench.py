@@ -1,0 +1,57 @@
+"""What benches share, and that each has its help."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+from bench.figures import median_round, per_event_us, percentile
+from click.testing import CliRunner
+
+_BENCH = Path(__file__).parents[2] / "bench"
+_COMMANDS = sorted(
+    path.stem for path in _BENCH.glob("*.py") if '__name__ == "__main__"' in path.read_text()
+)
+
+
+class _Round:
+    def __init__(self, ratio: float) -> None:
+        self.ratio = ratio
+
+
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_a_bench_says_what_it_does(name: str) -> None:
+    """Each bench can be imported and has `--help`, whatever else is installed."""
+    main = import_module(f"bench.{name}").main
+    assert isinstance(main, click.Command)
+    answer = CliRunner().invoke(main, ["--help"])
+    assert answer.exit_code == 0, answer.output
+    assert main.help
+    assert "--help" in answer.output
+
+
+def test_a_percentile_is_a_value_that_was_measured() -> None:
+    """The nearest rank: so many of the values are as small or smaller."""
+    ordered = [float(value) for value in range(1, 1001)]
+    assert [percentile(ordered, share) for share in (0, 0.5, 0.99, 0.999, 1)] == [
+        1,
+        500,
+        990,
+        999,
+        1000,
+    ]
+    assert percentile([7.0], 0.999) == 7
+    assert percentile([1.0, 2.0, 3.0], 0.5) == 2
+
+
+def test_the_median_round_is_one_of_the_rounds() -> None:
+    """Figures that stand side by side are of one run."""
+    rounds = [_Round(0.3), _Round(0.1), _Round(0.2)]
+    assert median_round(rounds) is rounds[2]
+
+
+def test_costs_are_for_each_event() -> None:
+    """A second of CPU for a million events is a microsecond for each."""
+    assert per_event_us(1, 1_000_000) == pytest.approx(1)
