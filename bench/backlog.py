@@ -122,8 +122,14 @@ def settle(
     """Let a connector store its positions, one for each collection if not told, and end."""
     wanted = len(collections) if positions is None else positions
     connector = servers.start(collections, command=command)
+
+    def has_positions() -> bool:
+        if not connector.is_alive:
+            raise RuntimeError(f"the connector ended: {connector.said()}")
+        return servers.database[TOKENS].count_documents({}) == wanted
+
     wait_until(
-        lambda: servers.database[TOKENS].count_documents({}) == wanted,
+        has_positions,
         timeout_s=_SETTLE_S,
         what="a position for each collection",
     )
@@ -135,13 +141,13 @@ def drain(
     start: Callable[[], Sequence[ConnectorProcess]],
     *,
     events: int,
-    beside: int,
 ) -> Drain:
-    """Start connectors, and measure them until the stream has all events.
+    """Start connectors, which have positions, and measure them until the stream has all events.
 
-    `beside` is how many other messages are in the stream then: what was there, and a marker for
-    each collection, which may have been there before, too.
+    Each batch replaces its collection's position marker, so that the stream grows by the events
+    alone.
     """
+    before = asyncio.run(_count(servers.nats_server.url))
     started_at = time.perf_counter()
     connectors = start()
     meter = CpuMeter(
@@ -151,7 +157,7 @@ def drain(
             "nats-server": [servers.nats_server.pid],
         }
     )
-    watched = asyncio.run(_watch_stream(servers.nats_server.url, events, beside, meter))
+    watched = asyncio.run(_watch_stream(servers.nats_server.url, before, events, meter))
     spent = meter.spent_s()
     peak = max(peak_rss_mb(connector.pid) for connector in connectors)
     _end(connectors)
@@ -186,19 +192,19 @@ def _end(connectors: Sequence[ConnectorProcess]) -> None:
             raise RuntimeError(f"the connector failed: {connector.said()}")
 
 
-async def _watch_stream(nats_url: str, events: int, beside: int, meter: CpuMeter) -> _Watched:
+async def _watch_stream(nats_url: str, before: int, events: int, meter: CpuMeter) -> _Watched:
     client = await nats.connect(nats_url)
     jetstream = client.jetstream()
     began_at = empty_at = first_at = seen_at = time.perf_counter()
     before_s = meter.spent_s()
-    stored = 0
-    while stored < beside + events:
+    stored = before
+    while stored < before + events:
         if seen_at - began_at > _DRAIN_TIMEOUT_S:
-            raise TimeoutError(f"{stored - beside} of {events} events after {_DRAIN_TIMEOUT_S} s")
+            raise TimeoutError(f"{stored - before} of {events} events after {_DRAIN_TIMEOUT_S} s")
         await asyncio.sleep(_POLL_S)
         stored = await _stored(jetstream)
         seen_at = time.perf_counter()
-        if stored <= beside:
+        if stored == before:
             empty_at = first_at = seen_at
             before_s = meter.spent_s()
         elif first_at == empty_at:
@@ -207,9 +213,14 @@ async def _watch_stream(nats_url: str, events: int, beside: int, meter: CpuMeter
     return _Watched(empty_at=empty_at, first_at=first_at, all_at=seen_at, before_s=before_s)
 
 
-async def _stored(jetstream: nats.js.JetStreamContext) -> int:
-    """Return how many messages the stream has; none when there is no stream yet."""
+async def _count(nats_url: str) -> int:
+    client = await nats.connect(nats_url)
     try:
-        return (await jetstream.stream_info(STREAM)).state.messages
-    except nats.js.errors.NotFoundError:
-        return 0
+        return await _stored(client.jetstream())
+    finally:
+        await client.close()
+
+
+async def _stored(jetstream: nats.js.JetStreamContext) -> int:
+    """Return how many messages the stream has."""
+    return (await jetstream.stream_info(STREAM)).state.messages

@@ -171,7 +171,6 @@ def _measure(events: int, collections: int, *, text_bytes: int, naive: bool = Fa
             servers,
             lambda: [servers.start(names, command=command)],
             events=events,
-            beside=0 if naive else collections,
         )
         return Round(raw_per_s=raw_per_s, drained=drained)
 

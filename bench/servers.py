@@ -45,7 +45,8 @@ class Servers:
         self.client = MongoClient[dict[str, Any]](mongod.uri)
         self.connectors: list[ConnectorProcess] = []
         """Those that were started, the oldest first."""
-        self._folder = folder
+        self.folder = folder
+        """What else they write; it is gone with them."""
 
     @property
     def database(self) -> Database[dict[str, Any]]:
@@ -77,7 +78,7 @@ class Servers:
         """Start a connector; `settings` are its own, by their names."""
         connector = ConnectorProcess(
             {**self.settings(collections), **settings},
-            log_path=self._folder / f"connector-{len(self.connectors)}.log",
+            log_path=self.folder / f"connector-{len(self.connectors)}.log",
             command=command,
         )
         self.connectors.append(connector)
