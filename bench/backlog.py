@@ -188,7 +188,7 @@ def _end(connectors: Sequence[ConnectorProcess]) -> None:
     for connector in connectors:
         connector.request_end()
     for connector in connectors:
-        if connector.terminate() != 0:
+        if connector.wait_ended() != 0:
             raise RuntimeError(f"the connector failed: {connector.said()}")
 
 
