@@ -150,13 +150,7 @@ def drain(
     before = asyncio.run(_count(servers.nats_server.url))
     started_at = time.perf_counter()
     connectors = start()
-    meter = CpuMeter(
-        {
-            "connector": [connector.pid for connector in connectors],
-            "mongod": [servers.mongod.pid],
-            "nats-server": [servers.nats_server.pid],
-        }
-    )
+    meter = servers.cpu_meter(connectors)
     watched = asyncio.run(_watch_stream(servers.nats_server.url, before, events, meter))
     spent = meter.spent_s()
     peak = max(peak_rss_mb(connector.pid) for connector in connectors)

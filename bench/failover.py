@@ -1,6 +1,7 @@
 """Time how long the collections of an instance that ends are without their next event.
 
     python -m bench.failover [--how kill|stop|freeze] [--whom leader|follower] [--rounds 50]
+        [--plot FILE]
 
 Three `mnc serve` share three collections on fresh embedded servers, while a writer inserts a
 document each 5 ms. Each round ends one instance, waits until every collection that it had has an
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -30,6 +32,8 @@ from tests.jetstream import ask_jetstream
 from tests.waiting import wait_until
 
 from bench.cluster import running_cluster, wait_balanced, writing
+from bench.figures import percentile
+from bench.plots import plot_option, save_lines
 
 __all__: list[str] = []
 
@@ -65,7 +69,8 @@ class Takeover:
 @click.option("--whom", type=click.Choice(["leader", "follower"]), multiple=True)
 @click.option("--rounds", default=50, show_default=True, help="Rounds for each of --whom.")
 @click.option("--seed", default=1, show_default=True)
-def main(how: str, whom: Sequence[str], rounds: int, seed: int) -> None:
+@plot_option
+def main(*, how: str, whom: Sequence[str], rounds: int, seed: int, plot: Path | None) -> None:
     """Print how long a takeover takes, and on what the time is spent."""
     whom = whom or ("leader", "follower")
     rng = random.Random(seed)  # noqa: S311 - when to end whom, no secret
@@ -81,7 +86,20 @@ def main(how: str, whom: Sequence[str], rounds: int, seed: int) -> None:
                     f"{number + 1}/{rounds} {how} {each}: {measured[each][-1].total_s:.3f} s",
                     err=True,
                 )
-    Console(width=100).print(_table(how, measured))
+    Console(width=120).print(_table(how, measured))
+    if plot:
+        save_lines(
+            plot,
+            title=f"{how}: to the next event of an instance's collections",
+            x_label="percentile",
+            y_label="seconds",
+            lines={each: _distribution(takeovers) for each, takeovers in measured.items()},
+        )
+
+
+def _distribution(takeovers: Sequence[Takeover]) -> Sequence[tuple[float, float]]:
+    totals = sorted(takeover.total_s for takeover in takeovers)
+    return [(percent, percentile(totals, percent / 100)) for percent in range(101)]
 
 
 def _table(how: str, measured: Mapping[str, Sequence[Takeover]]) -> Table:

@@ -19,7 +19,7 @@ import click
 from tests.jetstream import ask_jetstream
 
 from bench.children import Child, begin_together
-from bench.figures import percentile, print_table
+from bench.figures import per_event_us, percentile, print_table
 from bench.openloop import Load, Seen, consume, publish, watch_raw, write
 from bench.plots import plot_option, save_lines
 from bench.servers import STREAM, Servers, fresh_servers
@@ -67,6 +67,7 @@ class Latencies:
 def main(*, rates: Sequence[int], seconds: float, warm_up_s: float, plot: Path | None) -> None:
     """Print percentiles of the latency at some rates, and of its floors."""
     rows: list[Sequence[str]] = []
+    costs: list[Sequence[str]] = []
     lines: dict[str, Sequence[tuple[float, float]]] = {}
     for rate in rates:
         click.echo(f"{rate:,} a second ...", err=True)
@@ -80,8 +81,11 @@ def main(*, rates: Sequence[int], seconds: float, warm_up_s: float, plot: Path |
 
             source = _measure_source(servers, load)
             sink = _measure_sink(servers, load)
-            servers.start([_COLLECTION]).wait_ready()
+            connector = servers.start([_COLLECTION])
+            connector.wait_ready()
+            meter = servers.cpu_meter([connector])
             whole = measure_connector(servers, _COLLECTION, load)
+            spent = meter.spent_s()
         floor_s = source.median_s + sink.median_s
         rows += [
             (f"{rate:,}/s: insert to change stream", *source.cells(), "", _late(source)),
@@ -93,6 +97,12 @@ def main(*, rates: Sequence[int], seconds: float, warm_up_s: float, plot: Path |
                 _late(whole),
             ),
         ]
+        costs.append(
+            (
+                f"{rate:,}/s: insert to consumer",
+                *(f"{per_event_us(spent_s, load.documents):.0f}" for spent_s in spent.values()),
+            )
+        )
         lines[f"{rate:,}/s, insert to consumer"] = _distribution(whole.seconds)
         lines[f"{rate:,}/s, insert to change stream"] = _distribution(source.seconds)
     print_table(
@@ -100,6 +110,7 @@ def main(*, rates: Sequence[int], seconds: float, warm_up_s: float, plot: Path |
         ("", *COLUMNS, "p50 / sum of floors", "writer late, p99 ms"),
         rows,
     )
+    print_table("CPU an event, µs", ("", "connector", "mongod", "nats-server"), costs)
     if plot:
         save_lines(
             plot,

@@ -37,7 +37,7 @@ __all__: list[str] = []
 @click.option(
     "--instances",
     "sizes",
-    type=click.Choice([1, 3]),
+    type=click.IntRange(1, 9),
     multiple=True,
     default=(1, 3),
     show_default=True,

@@ -14,6 +14,7 @@ from pymongo.database import Database
 from tests.connector import ConnectorProcess
 from tests.jetstream import ask_jetstream
 
+from bench.processes import CpuMeter
 from mnc.embedded.servers import (
     MongodProcess,
     NatsServerProcess,
@@ -83,6 +84,16 @@ class Servers:
         )
         self.connectors.append(connector)
         return connector
+
+    def cpu_meter(self, connectors: Sequence[ConnectorProcess]) -> CpuMeter:
+        """Count CPU from now on: that of these connectors together, and of each server."""
+        return CpuMeter(
+            {
+                "connector": [connector.pid for connector in connectors],
+                "mongod": [self.mongod.pid],
+                "nats-server": [self.nats_server.pid],
+            }
+        )
 
     def create_stream(self, *, max_age_s: float = 0, max_bytes: int = -1) -> None:
         """Make the stream, for benches that would fill the disk; else the connector makes it."""

@@ -25,7 +25,7 @@ from tests.connector import ConnectorProcess
 from bench.backlog import now, read_raw
 from bench.figures import per_event_us, print_table
 from bench.plots import plot_option, save_lines
-from bench.processes import CpuMeter, peak_rss_mb
+from bench.processes import peak_rss_mb
 from bench.servers import Servers, fresh_servers
 
 __all__: list[str] = []
@@ -190,13 +190,7 @@ def _watch(
     seconds: float,
 ) -> _Window:
     connector.run_for(_WARM_UP_S)
-    meter = CpuMeter(
-        {
-            "connector": [connector.pid],
-            "mongod": [servers.mongod.pid],
-            "nats-server": [servers.nats_server.pid],
-        }
-    )
+    meter = servers.cpu_meter([connector])
     began_at = time.monotonic()
     inserted, stored = writer.inserted, connector.counted("events_published")
     looks = [waiting()]
