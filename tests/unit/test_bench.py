@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 from bench.figures import median_round, per_event_us, percentile
+from bench.openloop import Load
 from click.testing import CliRunner
 
 _BENCH = Path(__file__).parents[2] / "bench"
@@ -55,3 +56,27 @@ def test_the_median_round_is_one_of_the_rounds() -> None:
 def test_costs_are_for_each_event() -> None:
     """A second of CPU for a million events is a microsecond for each."""
     assert per_event_us(1, 1_000_000) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("per_s", "per_call", "calls"), [(100, 1, 1200), (1000, 1, 12_000), (5000, 5, 12_000)]
+)
+def test_a_load_comes_at_even_distances(per_s: int, per_call: int, calls: int) -> None:
+    """A load has its rate whatever the size of its calls, of which there are not too many."""
+    load = Load(per_s=per_s, seconds=10, warm_up_s=2)
+    assert (load.per_call, load.calls, load.documents) == (per_call, calls, per_s * 12)
+    assert load.due_s(load.calls) == pytest.approx(12)
+
+
+def test_latency_counts_from_the_moment_at_which_a_call_was_due() -> None:
+    """Who is late to write doesn't shorten what it measures, and the warm-up isn't counted."""
+    load = Load(per_s=2, seconds=1, warm_up_s=1, first=70)
+    seen = [(70, 100.9), (71, 101.0), (72, 101.2), (73, 102.25)]
+    assert load.latencies_s(seen, 100) == pytest.approx([0.2, 0.75])
+
+
+def test_what_was_not_seen_is_an_error() -> None:
+    """A latency that has no end isn't left out in silence."""
+    load = Load(per_s=2, seconds=1, warm_up_s=0)
+    with pytest.raises(ValueError, match="1 of 2"):
+        load.latencies_s([(0, 100.1)], 100)
