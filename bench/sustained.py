@@ -21,6 +21,7 @@ from typing import Any
 import click
 from pymongo import MongoClient
 from tests.connector import ConnectorProcess
+from tests.waiting import wait_until
 
 from bench.backlog import now, read_raw
 from bench.figures import per_event_us, print_table
@@ -39,6 +40,8 @@ _BACKLOG = 50_000
 
 _PACED_SHARE = 0.8
 _POLL_S = 0.01
+_DRAIN_S = 120.0
+_ASK_S = 0.1
 
 
 class _Writer:
@@ -120,8 +123,7 @@ def main(*, seconds: float, collections: int, text_bytes: int, plot: Path | None
         click.echo("as fast as can be ...", err=True)
         with writer.writing(lambda: last_look() < _BACKLOG):
             most = _watch(servers, connector, writer, waiting, seconds)
-        while waiting() > 0:
-            time.sleep(_POLL_S)
+        wait_until(lambda: waiting() == 0, timeout_s=_DRAIN_S, what="what waits to be stored")
         click.echo(f"at {_PACED_SHARE:.0%} of {most.stored_per_s:,.0f}/s ...", err=True)
         pace = _Pace(most.stored_per_s * _PACED_SHARE, writer)
         with writer.writing(pace):
@@ -154,7 +156,7 @@ def main(*, seconds: float, collections: int, text_bytes: int, plot: Path | None
 
 
 class _Cached:
-    """Asks no more often than each tenth of a second: asking costs the connector something, too."""
+    """Asks ten times a second and no more: asking costs the connector something, too."""
 
     def __init__(self, ask: Callable[[], int]) -> None:
         self._ask = ask
@@ -164,7 +166,7 @@ class _Cached:
     def __call__(self) -> int:
         if time.monotonic() >= self._ask_at:
             self._answer = self._ask()
-            self._ask_at = time.monotonic() + 0.1
+            self._ask_at = time.monotonic() + _ASK_S
         return self._answer
 
 
