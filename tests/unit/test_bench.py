@@ -9,7 +9,10 @@ import click
 import pytest
 from bench.figures import median_round, per_event_us, percentile
 from bench.openloop import Load
+from bench.placement import speed_up
 from click.testing import CliRunner
+
+from mnc.raft import NodeId
 
 _BENCH = Path(__file__).parents[2] / "bench"
 _COMMANDS = sorted(
@@ -80,3 +83,10 @@ def test_what_was_not_seen_is_an_error() -> None:
     load = Load(per_s=2, seconds=1, warm_up_s=0)
     with pytest.raises(ValueError, match="1 of 2"):
         load.latencies_s([(0, 100.1)], 100)
+
+
+def test_the_busiest_member_decides_how_fast_all_are() -> None:
+    """All are done when the member with the most work is."""
+    owners = {name: NodeId(owner) for name, owner in (("a", "x"), ("b", "x"), ("c", "y"))}
+    assert speed_up(owners, {"a": 1, "b": 1, "c": 2}) == pytest.approx(2)
+    assert speed_up(owners, {"a": 2, "b": 1, "c": 1}) == pytest.approx(4 / 3)
