@@ -121,8 +121,9 @@ def _rounds(
     rows = [(str(number), *each.cells()) for number, each in enumerate(measured, 1)]
     rows += [(f"{number}, plain", *each.cells()) for number, each in enumerate(plain, 1)]
     middle = median_round(measured)
+    rows.append(("median", *middle.cells()))
     title = f"Drain of {events:,} events in {collections} collection(s)"
-    print_table(title, ("round", *_COLUMNS), rows, last=("median", *middle.cells()))
+    print_table(title, ("round", *_COLUMNS), rows)
     click.echo(f"drain/raw, median of {rounds}: {middle.ratio:.3f}")
     rates = {"raw": middle.raw_per_s, "mnc": middle.drained.per_s}
     if plain:

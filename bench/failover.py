@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,8 +23,6 @@ from typing import Any, Final
 
 import click
 from pymongo.database import Database
-from rich.console import Console
-from rich.table import Table
 from tests.cluster import SIZE, Cluster
 from tests.connector import ConnectorProcess
 from tests.deployment import Deployment
@@ -32,7 +30,7 @@ from tests.jetstream import ask_jetstream
 from tests.waiting import wait_until
 
 from bench.cluster import running_cluster, wait_balanced, writing
-from bench.figures import percentile
+from bench.figures import percentile, print_table
 from bench.plots import plot_option, save_lines
 
 __all__: list[str] = []
@@ -86,7 +84,11 @@ def main(*, how: str, whom: Sequence[str], rounds: int, seed: int, plot: Path | 
                     f"{number + 1}/{rounds} {how} {each}: {measured[each][-1].total_s:.3f} s",
                     err=True,
                 )
-    Console(width=120).print(_table(how, measured))
+    print_table(
+        f"{how}: milliseconds to the next event, and the medians of its phases",
+        ("", "rounds", "median", "p90", "worst", *_PHASES),
+        _rows(measured),
+    )
     if plot:
         save_lines(
             plot,
@@ -102,22 +104,17 @@ def _distribution(takeovers: Sequence[Takeover]) -> Sequence[tuple[float, float]
     return [(percent, percentile(totals, percent / 100)) for percent in range(101)]
 
 
-def _table(how: str, measured: Mapping[str, Sequence[Takeover]]) -> Table:
-    table = Table(title=f"{how}: milliseconds to the next event, and the medians of its phases")
-    for column in ("", "rounds", "median", "p90", "worst", *_PHASES):
-        table.add_column(column, justify="right")
+def _rows(measured: Mapping[str, Sequence[Takeover]]) -> Iterator[Sequence[str]]:
     for whom, takeovers in measured.items():
         totals = sorted(takeover.total_s for takeover in takeovers)
         phases = [takeover.phases() for takeover in takeovers]
         figures = (
             statistics.median(totals),
-            totals[round(0.9 * (len(totals) - 1))],
+            percentile(totals, 0.9),
             totals[-1],
             *(statistics.median(each[phase] for each in phases) for phase in _PHASES),
         )
-        cells = (f"{figure * 1000:.0f}" for figure in figures)
-        table.add_row(whom, str(len(totals)), *cells)
-    return table
+        yield whom, str(len(totals)), *(f"{figure * 1000:.0f}" for figure in figures)
 
 
 # --- one round -----------------------------------------------------------------------------------

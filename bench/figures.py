@@ -6,13 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from rich.console import Console
-from rich.table import Table
 
-__all__ = ["median_round", "per_event_us", "percentile", "print_table"]
-
-_WIDTH = 120
-"""Of a table, also where the output is no terminal."""
+__all__ = ["markdown_table", "median_round", "per_event_us", "percentile", "print_table"]
 
 
 class Measured(Protocol):
@@ -46,16 +41,19 @@ def per_event_us(spent_s: float, events: int) -> float:
     return spent_s / events * 1e6
 
 
-def print_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, last: Sequence[str] = ()
-) -> None:
-    """Print rows under their columns, figures to the right, and `last` apart below them."""
-    table = Table(title=title)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*row)
-    if last:
-        table.add_section()
-        table.add_row(*last)
-    Console(width=_WIDTH).print(table)
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under their columns, ready for a page of the documentation."""
+    print(f"{title}:\n\n{markdown_table(columns, list(rows))}\n")
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table of Markdown: the first column to the left, figures to the right."""
+    widths = [max(len(row[place]) for row in (columns, *rows)) for place, _ in enumerate(columns)]
+
+    def line(cells: Sequence[str]) -> str:
+        (first, *others), (width, *other_widths) = cells, widths
+        aligned = (cell.rjust(space) for cell, space in zip(others, other_widths, strict=True))
+        return f"| {' | '.join((first.ljust(width), *aligned))} |"
+
+    ruler = ["-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:])]
+    return "\n".join(map(line, (columns, ruler, *rows)))

@@ -20,9 +20,8 @@ from typing import Any
 import click
 import pymongo
 import trio
-from rich.console import Console
-from rich.table import Table
 
+from bench.figures import print_table
 from bench.plots import plot_option, save_lines
 from bench.processes import cpu_s
 from mnc.capture.options import CaptureOptions
@@ -92,9 +91,7 @@ _WAYS: dict[str, _Open] = {
 @plot_option
 def main(*, events: int, counts: Sequence[int], plot: Path | None) -> None:
     """Print the CPU of mongod for each document, in microseconds."""
-    table = Table(title=f"CPU of mongod for each of {events:,} inserts, µs")
-    for column in ("collections", *_WAYS):
-        table.add_column(column, justify="right")
+    rows: list[Sequence[str]] = []
     lines: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         server = start_mongod(Path(folder))
@@ -106,12 +103,11 @@ def main(*, events: int, counts: Sequence[int], plot: Path | None) -> None:
                 )
                 for way, other in zip(list(_WAYS)[1:], others, strict=True):
                     lines.setdefault(way, []).append((count, other - alone))
-                table.add_row(
-                    str(count), f"{alone:.1f}", *(f"+{other - alone:.1f}" for other in others)
-                )
+                more = (f"+{other - alone:.1f}" for other in others)
+                rows.append((str(count), f"{alone:.1f}", *more))
         finally:
             server.kill()
-    Console().print(table)
+    print_table(f"CPU of mongod for each of {events:,} inserts, µs", ("collections", *_WAYS), rows)
     if plot:
         save_lines(
             plot,

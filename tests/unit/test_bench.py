@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
-from bench.figures import median_round, per_event_us, percentile
+from bench.figures import markdown_table, median_round, per_event_us, percentile
 from bench.openloop import Load
 from bench.placement import speed_up
 from click.testing import CliRunner
@@ -83,6 +83,13 @@ def test_what_was_not_seen_is_an_error() -> None:
     load = Load(per_s=2, seconds=1, warm_up_s=0)
     with pytest.raises(ValueError, match="1 of 2"):
         load.latencies_s([(0, 100.1)], 100)
+
+
+def test_a_table_can_be_put_on_a_page() -> None:
+    """What a bench prints is Markdown, also where a row has more to say than its column."""
+    assert markdown_table(["work", "s"], [("none", "0.1"), ("much more", "10.0")]) == (
+        "| work      |    s |\n| --------- | ---: |\n| none      |  0.1 |\n| much more | 10.0 |"
+    )
 
 
 def test_the_busiest_member_decides_how_fast_all_are() -> None:
