@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
-
 __all__ = ["markdown_table", "median_round", "per_event_us", "percentile", "print_table"]
 
 

@@ -74,7 +74,7 @@ def main(*, counts: Sequence[int], sizes: Sequence[int], seed: int, plot: Path |
                     f"{skewed:.2f}",
                     f"{_moved(state, names):,}",
                     f"{took_s * 1000:.1f}",
-                    f"{len(encode_state(state)) / 1000:.0f}",
+                    f"{len(encode_state(state)) / 1000:.1f}",
                 )
             )
             lines.setdefault(f"{count:,}, even", []).append((members, speed_up(owners, even)))
