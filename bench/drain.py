@@ -1,50 +1,56 @@
 """Drain a backlog of events, against reading the same change stream raw.
 
     python -m bench.drain [--events 60000] [--collections 1] [--text-bytes 120] [--rounds 3]
+    python -m bench.drain --compare      beside it, the plain way: bench.naive
+    python -m bench.drain --matrix       documents of four sizes, 1, 4 and 20 collections
 
 Each round runs on fresh embedded servers: `mnc serve` is started once, so that the collections have
 a position, and stopped; a backlog is inserted; the change stream is read raw, whole replies as
 pymongo gets them and nothing done with them, which is the limit; then `mnc serve` is started again,
-and the time is taken from the first event stored in the stream to the last. CPU is that of the
-connector's process, start-up included.
+and the time is taken from the last moment without an event in the stream to the first with all.
+CPU an event is that of each process in this time; what the connector used before is its start's.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import resource
-import signal
-import statistics
-import subprocess
 import sys
-import tempfile
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import bson
 import click
-import nats
-import pymongo
-from bson.codec_options import CodecOptions
-from bson.raw_bson import RawBSONDocument
-from rich.console import Console
-from rich.table import Table
 
-from mnc.embedded.servers import start_mongod, start_nats_server
+from bench.backlog import Drain, drain, insert, now, read_raw, settle
+from bench.figures import median_round, print_table
+from bench.plots import plot_option, save_bars
+from bench.servers import MNC_SERVE, fresh_servers
 
-_STREAM = "bench"
-_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
-_INSERT_BATCH = 5000
-_INSERT_BYTES = 8 * 1024 * 1024
-_POLL_S = 0.02
-_DRAIN_TIMEOUT_S = 300
+__all__: list[str] = []
+
+_SIZES = {"small": 120, "1 KB": 1000, "10 KB": 10_000, "100 KB": 100_000}
+"""Bytes of text, by what the size is called."""
+
+_COLLECTIONS = (1, 4, 20)
+_MATRIX_EVENTS = 40_000
+_MATRIX_BYTES = 200_000_000
+"""Of text in one cell of the matrix at most, so that it takes minutes."""
+
+_NAIVE_SHARE = 20
+"""The plain way is given a part of the events only, because it takes so much longer; its ratio is
+to the same raw rate."""
+
+_NAIVE = (sys.executable, "-m", "bench.naive")
+_COLUMNS = (
+    "raw /s",
+    "drain /s",
+    "ratio",
+    "first event s",
+    "start CPU s",
+    "CPU us: connector",
+    "mongod",
+    "nats-server",
+    "RSS MB",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,16 +58,25 @@ class Round:
     """What one round measured."""
 
     raw_per_s: float
-    drain_per_s: float
-    first_event_s: float
-    """From the process's start to the first event stored."""
-    cpu_us_per_event: float
-    peak_rss_mb: float
+    drained: Drain
 
     @property
     def ratio(self) -> float:
         """The drain rate as a share of the raw read rate."""
-        return self.drain_per_s / self.raw_per_s
+        return self.drained.per_s / self.raw_per_s
+
+    def cells(self) -> Sequence[str]:
+        """Return the figures as they are printed."""
+        drained = self.drained
+        return (
+            f"{self.raw_per_s:,.0f}",
+            f"{drained.per_s:,.0f}",
+            f"{self.ratio:.3f}",
+            f"{drained.first_event_s:.2f}",
+            f"{drained.start_cpu_s:.2f}",
+            *(f"{spent_us:.1f}" for spent_us in drained.cpu_us.values()),
+            f"{drained.peak_rss_mb:.0f}",
+        )
 
 
 @click.command()
@@ -71,209 +86,96 @@ class Round:
 )
 @click.option("--text-bytes", default=120, show_default=True, help="Text in each document.")
 @click.option("--rounds", default=3, show_default=True, help="Rounds; the median is what counts.")
-def main(events: int, collections: int, text_bytes: int, rounds: int) -> None:
+@click.option("--compare", is_flag=True, help="Drain the plain way, too.")
+@click.option("--matrix", is_flag=True, help="All sizes and numbers of collections, a round each.")
+@plot_option
+def main(
+    *,
+    events: int,
+    collections: int,
+    text_bytes: int,
+    rounds: int,
+    compare: bool,
+    matrix: bool,
+    plot: Path | None,
+) -> None:
     """Print how fast a backlog drains, as a share of reading it raw."""
-    table = Table(title=f"Drain of {events:,} events in {collections} collection(s)")
-    for column in (
-        "round",
-        "raw /s",
-        "drain /s",
-        "ratio",
-        "first event s",
-        "CPU us/event",
-        "RSS MB",
-    ):
-        table.add_column(column, justify="right")
-    results = []
+    if matrix:
+        _matrix(plot)
+    else:
+        _rounds(events, collections, text_bytes=text_bytes, rounds=rounds, compare=compare, to=plot)
+
+
+def _rounds(
+    events: int, collections: int, *, text_bytes: int, rounds: int, compare: bool, to: Path | None
+) -> None:
+    measured: list[Round] = []
+    plain: list[Round] = []
     for number in range(1, rounds + 1):
         click.echo(f"round {number} of {rounds} ...", err=True)
-        names = [f"c{index}" for index in range(collections)]
-        results.append(_round(events, names, text_bytes=text_bytes))
-        table.add_row(str(number), *_cells(results[-1]))
-    median = sorted(results, key=lambda result: result.ratio)[len(results) // 2]
-    table.add_section()
-    table.add_row("median", *_cells(median))
-    Console(width=100).print(table)
-    ratio = statistics.median(result.ratio for result in results)
-    click.echo(f"drain/raw, median of {rounds}: {ratio:.3f}")
-
-
-def _cells(result: Round) -> Iterator[str]:
-    yield f"{result.raw_per_s:,.0f}"
-    yield f"{result.drain_per_s:,.0f}"
-    yield f"{result.ratio:.3f}"
-    yield f"{result.first_event_s:.2f}"
-    yield f"{result.cpu_us_per_event:.1f}"
-    yield f"{result.peak_rss_mb:.0f}"
-
-
-def _round(events: int, collections: list[str], *, text_bytes: int) -> Round:
-    with (
-        tempfile.TemporaryDirectory(prefix="mnc-bench-") as folder,
-        _servers(Path(folder)) as (
-            uri,
-            nats_url,
-        ),
-    ):
-        environment = {
-            **os.environ,
-            "MONGO_URI": uri,
-            "MONGO_WATCH_COLLECTIONS": ",".join(collections),
-            "NATS_SERVER_URL": nats_url,
-            "NATS_STREAM_NAME": _STREAM,
-            "RAFT_CLUSTER_SIZE": "1",
-            "HTTP_PORT": "0",
-            "HTTP_HOST": "127.0.0.1",
-            "LOG_FORMAT": "json",
-        }
-        first = _Connector(environment)
-        first.wait_for("capture.opened", times=len(collections))
-        first.stop()
-        client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(uri)
-        database = client.get_default_database()
-        start = client.admin.command("ping")["operationTime"]
-        _insert(database, collections, events, text_bytes=text_bytes)
-        raw_per_s = _read_raw(database, start, collections, events)
-        result = _drain(environment, nats_url, events, raw_per_s)
-        client.close()
-        return result
-
-
-@contextmanager
-def _servers(folder: Path) -> Iterator[tuple[str, str]]:
-    mongod = start_mongod(folder / "mongod", oplog_size_mb=4096)
-    try:
-        nats_server = start_nats_server(folder / "nats")
-        try:
-            yield mongod.database_uri("bench"), nats_server.url
-        finally:
-            nats_server.kill()
-    finally:
-        mongod.kill()
-
-
-class _Connector:
-    """A `mnc serve` process whose log lines are read as they come."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.started_at = time.perf_counter()
-        self._lines: list[dict[str, object]] = []
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "mnc", "serve"],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
+        measured.append(_measure(events, collections, text_bytes=text_bytes))
+        if compare:
+            few = max(events // _NAIVE_SHARE, 1)
+            slow = _measure(few, collections, text_bytes=text_bytes, naive=True)
+            plain.append(replace(slow, raw_per_s=measured[-1].raw_per_s))
+    rows = [(str(number), *each.cells()) for number, each in enumerate(measured, 1)]
+    rows += [(f"{number}, plain", *each.cells()) for number, each in enumerate(plain, 1)]
+    middle = median_round(measured)
+    rows.append(("median", *middle.cells()))
+    title = f"Drain of {events:,} events in {collections} collection(s)"
+    print_table(title, ("round", *_COLUMNS), rows)
+    click.echo(f"drain/raw, median of {rounds}: {middle.ratio:.3f}")
+    rates = {"raw": middle.raw_per_s, "mnc": middle.drained.per_s}
+    if plain:
+        plainly = median_round(plain)
+        rates["the plain way"] = plainly.drained.per_s
+        click.echo(f"the plain way, median of {rounds}: {plainly.ratio:.4f}")
+        click.echo(f"mnc is {middle.drained.per_s / plainly.drained.per_s:.1f} times as fast")
+    if to:
+        save_bars(
+            to,
+            title=title,
+            y_label="events a second",
+            groups=list(rates),
+            bars={"rate": list(rates.values())},
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        for line in self._process.stderr or ():
-            self._lines.append(json.loads(line))
-
-    def wait_for(self, event: str, *, times: int) -> None:
-        """Block until `event` was logged `times` times."""
-        while sum(line["event"] == event for line in self._lines) < times:
-            if self._process.poll() is not None:
-                raise RuntimeError(f"mnc serve ended: {self._lines[-3:]}")
-            time.sleep(_POLL_S)
-
-    def stop(self) -> resource.struct_rusage:
-        """Stop the process in order and return what it used."""
-        self._process.send_signal(signal.SIGTERM)
-        _, status, usage = os.wait4(self._process.pid, 0)
-        self._process.returncode = os.waitstatus_to_exitcode(status)
-        if self._process.returncode != 0:
-            raise RuntimeError(f"mnc serve failed: {self._lines[-3:]}")
-        return usage
 
 
-def _insert(database: Any, collections: list[str], events: int, *, text_bytes: int) -> None:
-    """Insert documents in turn over the collections.
-
-    A change event takes about 330 bytes more than the text: half a kilobyte by default.
-    """
-    made = 0
-    while made < events:
-        for name in collections:
-            count = min(
-                _INSERT_BATCH // len(collections), events - made, _INSERT_BYTES // text_bytes
-            )
-            database[name].insert_many(
-                [
-                    {"_id": made + index, "name": "small", "text": "x" * text_bytes}
-                    for index in range(count)
-                ],
-                ordered=True,
-            )
-            made += count
-
-
-def _read_raw(database: Any, start: Any, collections: list[str], events: int) -> float:
-    """Read the backlog as raw replies and throw them away; return events a second."""
-    with database.client.start_session() as session:
-
-        def command(body: dict[str, object]) -> RawBSONDocument:
-            reply: RawBSONDocument = database.command(body, codec_options=_RAW, session=session)
-            return reply
-
-        stage = {"startAtOperationTime": start, "fullDocument": "updateLookup"}
-        match = {"ns.coll": {"$in": collections}}
-        began = time.perf_counter()
-        reply = command(
-            {
-                "aggregate": 1,
-                "pipeline": [{"$changeStream": stage}, {"$match": match}],
-                "cursor": {},
-            }
+def _matrix(to: Path | None) -> None:
+    rows: list[Sequence[str]] = []
+    ratios: dict[str, list[float]] = {}
+    for collections in _COLLECTIONS:
+        for size, text_bytes in _SIZES.items():
+            click.echo(f"{size}, {collections} collection(s) ...", err=True)
+            events = min(_MATRIX_EVENTS, _MATRIX_BYTES // text_bytes)
+            measured = _measure(events, collections, text_bytes=text_bytes)
+            rows.append((f"{size} x {events:,} in {collections}", *measured.cells()))
+            ratios.setdefault(f"{collections} collection(s)", []).append(measured.ratio)
+    print_table("Drain of a backlog", ("documents in collections", *_COLUMNS), rows)
+    if to:
+        save_bars(
+            to,
+            title="Drain of a backlog",
+            y_label="share of the raw read rate",
+            groups=list(_SIZES),
+            bars=ratios,
         )
-        read = len(list(reply["cursor"]["firstBatch"]))
-        cursor_id = reply["cursor"]["id"]
-        while read < events:
-            reply = command(
-                {
-                    "getMore": bson.Int64(cursor_id),
-                    "collection": "$cmd.aggregate",
-                    "batchSize": 2000,
-                }
-            )
-            read += len(list(reply["cursor"]["nextBatch"]))
-        return read / (time.perf_counter() - began)
 
 
-def _drain(environment: dict[str, str], nats_url: str, events: int, raw_per_s: float) -> Round:
-    connector = _Connector(environment)
-    collections = len(environment["MONGO_WATCH_COLLECTIONS"].split(","))
-    first_at, last_at = asyncio.run(_watch_stream(nats_url, events, markers=collections))
-    usage = connector.stop()
-    return Round(
-        raw_per_s=raw_per_s,
-        drain_per_s=events / (last_at - first_at),
-        first_event_s=first_at - connector.started_at,
-        cpu_us_per_event=(usage.ru_utime + usage.ru_stime) / events * 1e6,
-        peak_rss_mb=usage.ru_maxrss / 1024,
-    )
-
-
-async def _watch_stream(nats_url: str, events: int, *, markers: int) -> tuple[float, float]:
-    """Poll the stream; return when it last held no event, and when it first held all."""
-    client = await nats.connect(nats_url)
-    jetstream = client.jetstream()
-    empty_at = now = time.perf_counter()
-    stored = 0
-    while stored < events + markers:
-        if now - empty_at > _DRAIN_TIMEOUT_S:
-            raise TimeoutError(
-                f"only {stored - markers} of {events} events after {_DRAIN_TIMEOUT_S} s"
-            )
-        await asyncio.sleep(_POLL_S)
-        # Each batch replaces its collection's marker: beside the events, one message each is left.
-        stored = (await jetstream.stream_info(_STREAM)).state.messages
-        now = time.perf_counter()
-        if stored <= markers:
-            empty_at = now
-    await client.close()
-    return empty_at, now
+def _measure(events: int, collections: int, *, text_bytes: int, naive: bool = False) -> Round:
+    names = [f"c{index}" for index in range(collections)]
+    with fresh_servers() as servers:
+        command = _NAIVE if naive else MNC_SERVE
+        settle(servers, names, command=command, positions=1 if naive else None)
+        start = now(servers.database)
+        insert(servers.database, names, events, text_bytes=text_bytes)
+        raw_per_s = read_raw(servers.database, start, names, events)
+        drained = drain(
+            servers,
+            lambda: [servers.start(names, command=command)],
+            events=events,
+        )
+        return Round(raw_per_s=raw_per_s, drained=drained)
 
 
 if __name__ == "__main__":

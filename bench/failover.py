@@ -1,6 +1,7 @@
 """Time how long the collections of an instance that ends are without their next event.
 
     python -m bench.failover [--how kill|stop|freeze] [--whom leader|follower] [--rounds 50]
+        [--plot FILE]
 
 Three `mnc serve` share three collections on fresh embedded servers, while a writer inserts a
 document each 5 ms. Each round ends one instance, waits until every collection that it had has an
@@ -14,15 +15,14 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 import click
 from pymongo.database import Database
-from rich.console import Console
-from rich.table import Table
 from tests.cluster import SIZE, Cluster
 from tests.connector import ConnectorProcess
 from tests.deployment import Deployment
@@ -30,6 +30,8 @@ from tests.jetstream import ask_jetstream
 from tests.waiting import wait_until
 
 from bench.cluster import running_cluster, wait_balanced, writing
+from bench.figures import percentile, print_table
+from bench.plots import plot_option, save_lines
 
 __all__: list[str] = []
 
@@ -65,7 +67,8 @@ class Takeover:
 @click.option("--whom", type=click.Choice(["leader", "follower"]), multiple=True)
 @click.option("--rounds", default=50, show_default=True, help="Rounds for each of --whom.")
 @click.option("--seed", default=1, show_default=True)
-def main(how: str, whom: Sequence[str], rounds: int, seed: int) -> None:
+@plot_option
+def main(*, how: str, whom: Sequence[str], rounds: int, seed: int, plot: Path | None) -> None:
     """Print how long a takeover takes, and on what the time is spent."""
     whom = whom or ("leader", "follower")
     rng = random.Random(seed)  # noqa: S311 - when to end whom, no secret
@@ -81,25 +84,37 @@ def main(how: str, whom: Sequence[str], rounds: int, seed: int) -> None:
                     f"{number + 1}/{rounds} {how} {each}: {measured[each][-1].total_s:.3f} s",
                     err=True,
                 )
-    Console(width=100).print(_table(how, measured))
+    print_table(
+        f"{how}: milliseconds to the next event, and the medians of its phases",
+        ("", "rounds", "median", "p90", "worst", *_PHASES),
+        _rows(measured),
+    )
+    if plot:
+        save_lines(
+            plot,
+            title=f"{how}: to the next event of an instance's collections",
+            x_label="percentile",
+            y_label="seconds",
+            lines={each: _distribution(takeovers) for each, takeovers in measured.items()},
+        )
 
 
-def _table(how: str, measured: Mapping[str, Sequence[Takeover]]) -> Table:
-    table = Table(title=f"{how}: milliseconds to the next event, and the medians of its phases")
-    for column in ("", "rounds", "median", "p90", "worst", *_PHASES):
-        table.add_column(column, justify="right")
+def _distribution(takeovers: Sequence[Takeover]) -> Sequence[tuple[float, float]]:
+    totals = sorted(takeover.total_s for takeover in takeovers)
+    return [(percent, percentile(totals, percent / 100)) for percent in range(101)]
+
+
+def _rows(measured: Mapping[str, Sequence[Takeover]]) -> Iterator[Sequence[str]]:
     for whom, takeovers in measured.items():
         totals = sorted(takeover.total_s for takeover in takeovers)
         phases = [takeover.phases() for takeover in takeovers]
         figures = (
             statistics.median(totals),
-            totals[round(0.9 * (len(totals) - 1))],
+            percentile(totals, 0.9),
             totals[-1],
             *(statistics.median(each[phase] for each in phases) for phase in _PHASES),
         )
-        cells = (f"{figure * 1000:.0f}" for figure in figures)
-        table.add_row(whom, str(len(totals)), *cells)
-    return table
+        yield whom, str(len(totals)), *(f"{figure * 1000:.0f}" for figure in figures)
 
 
 # --- one round -----------------------------------------------------------------------------------

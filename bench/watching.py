@@ -1,6 +1,6 @@
 """What watching collections costs MongoDB: CPU of mongod for each document that is inserted.
 
-    python -m bench.watching [--events 20000] [--collections 1 --collections 20 ...]
+    python -m bench.watching [--events 20000] [--collections 1 --collections 20 ...] [--plot FILE]
 
 For each number of collections the same documents are inserted, round and round, four times: with
 nobody watching; with one change stream for all, as a reader has it; with discovery's stream beside
@@ -11,7 +11,6 @@ ends when all has been read.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -21,9 +20,10 @@ from typing import Any
 import click
 import pymongo
 import trio
-from rich.console import Console
-from rich.table import Table
 
+from bench.figures import print_table
+from bench.plots import plot_option, save_lines
+from bench.processes import cpu_s
 from mnc.capture.options import CaptureOptions
 from mnc.capture.ports import ChangeStream, StartAt
 from mnc.config import Selection
@@ -90,11 +90,11 @@ _WAYS: dict[str, _Open] = {
     show_default=True,
     help="How many collections; may be given several times.",
 )
-def main(events: int, counts: Sequence[int]) -> None:
+@plot_option
+def main(*, events: int, counts: Sequence[int], plot: Path | None) -> None:
     """Print the CPU of mongod for each document, in microseconds."""
-    table = Table(title=f"CPU of mongod for each of {events:,} inserts, µs")
-    for column in ("collections", *_WAYS):
-        table.add_column(column, justify="right")
+    rows: list[Sequence[str]] = []
+    lines: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         server = start_mongod(Path(folder))
         try:
@@ -103,12 +103,23 @@ def main(events: int, counts: Sequence[int]) -> None:
                 alone, *others = (
                     trio.run(_measure, server, names, events, way) for way in _WAYS.values()
                 )
-                table.add_row(
-                    str(count), f"{alone:.1f}", *(f"+{other - alone:.1f}" for other in others)
-                )
+                for way, other in zip(list(_WAYS)[1:], others, strict=True):
+                    lines.setdefault(way, []).append((count, other - alone))
+                more = (f"+{other - alone:.1f}" for other in others)
+                rows.append((str(count), f"{alone:.1f}", *more))
         finally:
             server.kill()
-    Console().print(table)
+    print_table(f"CPU of mongod for each of {events:,} inserts, µs", ("collections", *_WAYS), rows)
+    if plot:
+        save_lines(
+            plot,
+            title="What watching costs mongod, for each insert",
+            x_label="collections",
+            y_label="µs of CPU",
+            lines=lines,
+            logarithmic="xy",
+            ticks={count: f"{count}" for count in counts},
+        )
 
 
 async def _measure(server: MongodProcess, names: Sequence[str], events: int, way: _Open) -> float:
@@ -121,14 +132,14 @@ async def _measure(server: MongodProcess, names: Sequence[str], events: int, way
         now = client.admin.command("ping")["operationTime"]
         streams = await way(connection, names, ClusterTime(now.time, now.inc + 1))
         await trio.sleep(_SETTLE_S)
-        before = _cpu_s(server.pid)
+        before = cpu_s(server.pid)
         async with trio.open_nursery() as nursery:
             end = trio.Event()
             for stream in streams:
                 nursery.start_soon(_read, stream, end, partial(_last_write, client))
             await trio.to_thread.run_sync(_insert, client, names, events)
             end.set()
-        spent = _cpu_s(server.pid) - before
+        spent = cpu_s(server.pid) - before
         for stream in streams:
             await stream.aclose()
     await connection.close()
@@ -160,12 +171,6 @@ def _insert(client: pymongo.MongoClient[dict[str, Any]], names: Sequence[str], e
         client[_DATABASE][name].insert_many(
             [{"text": _TEXT} for _ in range(min(_INSERT_BATCH, events - begin))]
         )
-
-
-def _cpu_s(pid: int) -> float:
-    """Return the CPU time that a process has used, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

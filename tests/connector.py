@@ -50,6 +50,11 @@ class ConnectorProcess:
             )
 
     @property
+    def pid(self) -> int:
+        """The process's id, for those who measure it."""
+        return self._popen.pid
+
+    @property
     def is_alive(self) -> bool:
         """Whether the process runs; a frozen one does."""
         return self._popen.poll() is None

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from tests.servers import OLD_SERVERS
 
 _ROOT = Path(__file__).parents[2]
-_LOCKS = ["serve", "otel", "build", "release", "embedded", "dev"]
+_LOCKS = ["serve", "otel", "build", "release", "embedded", "dev", "bench"]
 _SERVER_LOCKS = [f"nats-server-{version}" for version in OLD_SERVERS]
 
 
@@ -31,13 +31,15 @@ def _required(lock: str) -> list[str]:
     extras = project["optional-dependencies"]
     otel = [*runtime, *extras["otel"]]
     embedded = [*runtime, *extras["embedded"], *build]
+    dev = [*embedded, *extras["otel"], *groups["dev"]]
     return {
         "serve": runtime,
         "otel": otel,
         "build": build,
         "release": [*groups["release"], *build],
         "embedded": embedded,
-        "dev": [*embedded, *extras["otel"], *groups["dev"]],
+        "dev": dev,
+        "bench": [*dev, *groups["bench"]],
     }[lock]
 
 
@@ -63,6 +65,7 @@ def test_a_lock_has_hashes_and_no_host(lock: str) -> None:
 def test_larger_locks_contain_the_smaller_ones() -> None:
     """What is installed for development also runs the embedded servers, in the same versions."""
     assert _pins("serve").items() <= _pins("embedded").items() <= _pins("dev").items()
+    assert _pins("dev").items() <= _pins("bench").items()
     assert _pins("serve").items() <= _pins("otel").items() <= _pins("dev").items()
     assert _pins("build").items() <= _pins("embedded").items()
     assert _pins("build").items() <= _pins("release").items()
