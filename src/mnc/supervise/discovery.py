@@ -169,9 +169,10 @@ class Discovery:
             first = begin_snapshot(first)
         await self._add(await self._source.existing(), first, lost=lost)
         if lost is not None:
-            # AFTER the documents of what exists, which would be lost otherwise.
-            await self._save(position)
+            # Told BEFORE it is done: rather twice than never. Done AFTER the documents of what
+            # exists, which would be lost otherwise.
             self._observer.renewed(lost=lost, found=position)
+            await self._save(position)
         changed(self._known)
         since = position.cluster_time
         while True:
