@@ -74,7 +74,10 @@ class DiscoveryObserver(Protocol):
     """Hears of changes that nobody can read any more."""
 
     def renewed(self, *, lost: ResumeToken, found: ResumeToken) -> None:
-        """Hear that collections which came and went between two positions are not found."""
+        """Hear that collections which came and went between two positions are not found.
+
+        Once more for each attempt that fails then.
+        """
         ...
 
     def found_late(self, collection: str, *, lost: ResumeToken, found: ResumeToken) -> None:
