@@ -92,6 +92,9 @@ async def acquire(
             position=replace(position, epoch=epoch),
             expected_seq=_NO_MARKER if marker is None else marker.stream_seq,
         )
+        if is_renewed:
+            # Told BEFORE it is done: rather twice than never.
+            observer.renewed(lost=reached.position, found=first.position)
         try:
             stream_seq = await stream.publish(first)
         except FenceLostError:
@@ -102,8 +105,6 @@ async def acquire(
         if not is_kept:
             # A stream without batches has no marker: there the document alone has the position.
             await store.save(namespace, acquired)
-        if is_renewed:
-            observer.renewed(lost=reached.position, found=acquired.position)
         return acquired
 
 
@@ -126,5 +127,8 @@ class AcquireObserver(Protocol):
     """Hears what acquiring a collection does."""
 
     def renewed(self, *, lost: Position, found: Position) -> None:
-        """Hear that the events between two positions are skipped: nobody can read them any more."""
+        """Hear that the events between two positions are skipped: nobody can read them any more.
+
+        Once more for each attempt that fails then.
+        """
         ...

@@ -8,11 +8,13 @@ import pytest
 from bson.timestamp import Timestamp
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
-from tests.deployment import Deploy
+from tests.connector import ConnectorProcess
+from tests.deployment import Deploy, Deployment
 from tests.servers import StartMongod
 from tests.snapshots import assert_end_state
 from tests.waiting import wait_until
 
+from mnc.config.settings import SnapshotPolicy
 from mnc.embedded.servers import MongodProcess
 
 _OPLOG_MB = 8
@@ -43,77 +45,82 @@ def forget(mongod: MongodProcess) -> None:
         wait_until(has_forgotten, timeout_s=30, what="the oplog to be cut off")
 
 
+def lose_history(
+    deploy: Deploy, mongod: MongodProcess, *, snapshot: SnapshotPolicy = "never"
+) -> Deployment:
+    """Watch `users` and a glob, end, and have changes of both forgotten, and a new collection."""
+    deployment = deploy(
+        mongod=mongod,
+        collections=("users", "orders_1"),
+        MONGO_WATCH_COLLECTIONS="users,orders_*",
+        MONGO_SNAPSHOT=snapshot,
+    )
+    deployment.start_ready().kill()
+    for name in deployment.collections:
+        deployment.db[name].insert_many({"_id": number} for number in range(100))
+    forget(mongod)
+    return deployment
+
+
+def lost_in(connector: ConnectorProcess) -> set[str]:
+    """Return the collections that lack changes, by the log, which says so once of each."""
+    (discovery,) = connector.log("discovery.renewed")
+    renewed = connector.log("position.renewed")
+    assert {line["level"] for line in (discovery, *renewed)} == {"warning"}
+    assert all(line["skipped_s"] >= 0 for line in (discovery, *renewed))
+    names = {line["collection"].partition(".")[2] for line in renewed}
+    assert len(names) == len(renewed)
+    return names
+
+
 def test_lost_history_stops_the_collection_until_a_person_decides(
     deploy: Deploy, forgetful: MongodProcess
 ) -> None:
     """Nothing is skipped in silence: not ready, the reason and the remedy, and no hot loop.
 
-    With permission the next start goes on from now, says so, and stores what is written then.
+    With permission the next start goes on from now, says so, and stores what is written then. That
+    goes for a collection, and for the search for new ones.
     """
-    deployment = deploy(mongod=forgetful, collections=("users",))
-    deployment.start_ready().kill()
-    deployment.db["users"].insert_one({"_id": "forgotten"})
-    forget(forgetful)
+    deployment = lose_history(deploy, forgetful)
     stopped = deployment.start()
-    stopped.wait_not_ready("MONGO_ON_HISTORY_LOST", timeout_s=20)
-    assert len(stopped.log("lane.stopped")) == 1
+    for reason in ("users is stopped", "new collections can't be found"):
+        stopped.wait_not_ready(reason, timeout_s=20)
+    assert all("MONGO_ON_HISTORY_LOST" in reason for reason in stopped.reasons())
+    assert len(stopped.log("lane.stopped")) == len(stopped.log("discovery.failed")) == 1
     assert stopped.terminate() == 0
     going_on = deployment.start_ready(MONGO_ON_HISTORY_LOST="now")
-    (renewed,) = going_on.log("position.renewed")
-    assert renewed["level"] == "warning"
-    assert renewed["skipped_s"] >= 0
+    assert lost_in(going_on) == set(deployment.collections)
     assert b"mnc_positions_renewed_total" in going_on.get("/metrics").content
-    deployment.db["users"].insert_one({"_id": "after"})
-    wait_until(lambda: going_on.counted("events_checkpointed"), timeout_s=20, what="the next event")
+    for name in deployment.collections:
+        deployment.db[name].insert_one({"_id": "after"})
+    wait_until(
+        lambda: going_on.counted("events_checkpointed") == 2, timeout_s=20, what="the next events"
+    )
     assert going_on.terminate() == 0
-    (message,) = deployment.oracle.messages()
-    assert message.subject.endswith(".insert.after")
+    subjects = {message.subject for message in deployment.oracle.messages()}
+    assert subjects == {
+        f"{deployment.stream}.{name}.insert.after" for name in deployment.collections
+    }
 
 
 def test_lost_history_is_healed_by_a_snapshot(deploy: Deploy, forgetful: MongodProcess) -> None:
-    """With MONGO_SNAPSHOT=when_needed the stream has the documents again, and then the changes."""
-    deployment = deploy(mongod=forgetful, collections=("users",), MONGO_SNAPSHOT="when_needed")
-    deployment.start_ready().kill()
-    deployment.db["users"].insert_many({"_id": number} for number in range(100))
-    forget(forgetful)
+    """With MONGO_SNAPSHOT=when_needed the stream has the documents again, and then the changes.
+
+    Those of a collection that was created meanwhile, too.
+    """
+    deployment = lose_history(deploy, forgetful, snapshot="when_needed")
     connector = deployment.start()
-    connector.wait_for_log("position.renewed")
-    connector.wait_for_log("snapshot.completed")
-    connector.wait_ready()
-    deployment.db["users"].insert_one({"_id": "after"})
+    connector.wait_for_log("discovery.renewed")
     wait_until(
-        lambda: connector.counted("events_checkpointed") == 101, timeout_s=20, what="all events"
+        lambda: len(connector.log("snapshot.completed")) == 2, timeout_s=20, what="both snapshots"
     )
-    assert connector.terminate() == 0
-    assert_end_state(deployment.oracle.everything(), deployment.db, "users")
-
-
-def test_what_was_created_in_lost_history_is_found(
-    deploy: Deploy, forgetful: MongodProcess
-) -> None:
-    """New collections aren't missed in silence: not ready, or found anew and begun as is set."""
-    names = ("orders_1", "orders_2")
-    deployment = deploy(mongod=forgetful, collections=names, MONGO_WATCH_COLLECTIONS="orders_*")
-    deployment.start_ready().kill()
-    deployment.db["orders_1"].insert_one({"_id": 1})
-    deployment.db["orders_2"].insert_many({"_id": number} for number in range(100))
-    forget(forgetful)
-    stopped = deployment.start()
-    stopped.wait_not_ready("new collections can't be found", timeout_s=20)
-    stopped.wait_not_ready("MONGO_ON_HISTORY_LOST", timeout_s=1)
-    assert len(stopped.log("discovery.failed")) == 1
-    assert stopped.terminate() == 0
-    connector = deployment.start_ready(MONGO_ON_HISTORY_LOST="snapshot")
-    assert len(connector.log("discovery.renewed")) == 1
-    late = connector.log("position.renewed")
-    assert [line["collection"] for line in late] == [
-        f"{deployment.database}.{name}" for name in names
-    ]
-    for name in names:
+    connector.wait_ready()
+    assert lost_in(connector) == set(deployment.collections)
+    for name in deployment.collections:
         deployment.db[name].insert_one({"_id": "after"})
     wait_until(
-        lambda: connector.counted("events_checkpointed") == 103, timeout_s=20, what="all events"
+        lambda: connector.counted("events_checkpointed") == 202, timeout_s=20, what="all events"
     )
     assert connector.terminate() == 0
-    for name in names:
+    for name in deployment.collections:
         assert_end_state(deployment.oracle.everything(), deployment.db, name)

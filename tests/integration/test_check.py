@@ -230,6 +230,27 @@ def test_missing_privileges_are_found_without_writing(
         assert "lacks insert and update" in checked.text("MongoDB", "resume tokens")
 
 
+def test_the_right_to_read_another_database_is_enough(
+    settings: dict[str, str], guarded: GuardedMongod
+) -> None:
+    """Nothing is written to other databases than that of MONGO_URI, and one that exists is seen."""
+    settings |= {"MONGO_URI": guarded.uri_of("two"), "MONGO_WATCH_COLLECTIONS": "users,crm.users"}
+    home = {"role": "readWrite", "db": DATABASE}
+    with MongoClient[dict[str, Any]](guarded.uri) as root:
+        root["crm"]["users"].insert_one({})
+        root[DATABASE].command("createUser", "two", pwd=f"{SECRET}@home", roles=[home])
+        refused = run_check(settings, "--json")
+        root[DATABASE].command("grantRolesToUser", "two", roles=[{"role": "read", "db": "crm"}])
+    assert refused.code == 1
+    assert "on database crm: the user in MONGO_URI may not" in refused.text(
+        "MongoDB", "change stream"
+    )
+    granted = run_check(settings, "--json")
+    assert granted.code == 0
+    assert granted.level("MongoDB", "other databases") == "ok"
+    assert "crm.users" in granted.text("MongoDB", "collections")
+
+
 # --- NATS -------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import pytest
 import trio
 from tests.fakes.checkpoints import Unacknowledged, WriteFault
 from tests.fakes.faults import Script
-from tests.fakes.stream import PublishFault
+from tests.fakes.stream import LOST_ACK, PublishFault
 from tests.fakes.values import NAMESPACE, checkpoint, events
 from tests.fakes.virtual_time import virtual_time
 from tests.stage.lane_world import MARKER, LaneWorld, make_world
@@ -16,6 +16,7 @@ from mnc.errors import (
     FenceLostError,
     ForeignPositionError,
     MncError,
+    OutcomeUnknownError,
     SinkUnavailableError,
     SourceUnavailableError,
     StreamMissingError,
@@ -242,6 +243,20 @@ async def test_a_lost_position_is_replaced_behind_its_fence(epoch: int) -> None:
     await rival.route.deliver(events(1, 2))
     with pytest.raises(FenceLostError):
         await rival.run()
+
+
+@virtual_time
+async def test_what_is_given_up_is_told_whatever_becomes_of_it() -> None:
+    """An acquisition that never hears of its success isn't silent: the next one has no reason."""
+    world, lost = await _forgotten()
+    world.stream.publish_faults = Script[PublishFault](LOST_ACK)
+    with pytest.raises(OutcomeUnknownError):
+        await world.acquire(lost_history="now")
+    found = world.stream.marker(MARKER)
+    assert found is not None
+    assert world.observer.renewals == [(lost.position, found.position)]
+    assert (await world.acquire(lost_history="now")).position == found.position
+    assert len(world.observer.renewals) == 1
 
 
 @virtual_time

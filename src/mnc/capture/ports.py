@@ -84,7 +84,7 @@ class ChangeSource(Protocol):
         ...
 
     async def open(self, collections: Collection[str], *, start: Open) -> ChangeStream:
-        """Open a change stream over `collections`.
+        """Open a change stream over `collections`, which go by their keys.
 
         Raises ForeignPositionError when `start` lies in the future, and SourceError otherwise. That
         it is no longer in the oplog is a PositionLostError here or of the first reply.

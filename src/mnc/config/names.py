@@ -48,13 +48,14 @@ def check_database(name: str) -> str:
             "what stands after the host is not the name of a database; "
             "a user name or password needs its @ : / ? # [ ] % percent-encoded"
         )
-    if name in _INTERNAL_DATABASES:
-        raise ValueError(f"MongoDB opens no change stream on the database {name!r}")
-    return name
+    return check_other_database(name)
 
 
 def check_other_database(name: str) -> str:
-    """Return a database's name if change streams can be opened on it; raise ValueError if not."""
+    """Return the name of any database if change streams can be opened on it.
+
+    Raises ValueError if not.
+    """
     if not _is_database(name):
         raise ValueError(f"{name!r} is not the name of a database")
     if name in _INTERNAL_DATABASES:

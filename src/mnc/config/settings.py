@@ -119,7 +119,9 @@ class Settings(NatsSecurity):
     ] = ()
     mongo_resume_tokens_collection: Annotated[
         str,
-        Field(description="The collection, in the same database, that keeps the resume tokens."),
+        Field(
+            description="The collection, in the database in MONGO_URI, that keeps resume tokens."
+        ),
         Allowed("the name of a collection that is not watched"),
     ] = "cs_resume_tokens"
     mongo_on_history_lost: Annotated[

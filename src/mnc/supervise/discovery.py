@@ -74,7 +74,10 @@ class DiscoveryObserver(Protocol):
     """Hears of changes that nobody can read any more."""
 
     def renewed(self, *, lost: ResumeToken, found: ResumeToken) -> None:
-        """Hear that collections which came and went between two positions are not found."""
+        """Hear that collections which came and went between two positions are not found.
+
+        Once more for each attempt that fails then.
+        """
         ...
 
     def found_late(self, collection: str, *, lost: ResumeToken, found: ResumeToken) -> None:
@@ -169,9 +172,10 @@ class Discovery:
             first = begin_snapshot(first)
         await self._add(await self._source.existing(), first, lost=lost)
         if lost is not None:
-            # AFTER the documents of what exists, which would be lost otherwise.
-            await self._save(position)
+            # Told BEFORE it is done: rather twice than never. Done AFTER the documents of what
+            # exists, which would be lost otherwise.
             self._observer.renewed(lost=lost, found=position)
+            await self._save(position)
         changed(self._known)
         since = position.cluster_time
         while True:

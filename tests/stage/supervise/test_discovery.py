@@ -402,6 +402,44 @@ def test_nothing_is_missed_whatever_crashes(seed: int) -> None:
     run_in_virtual_time(_survives, seed)
 
 
+async def _forgets(seed: int, lost_history: LostHistory) -> None:
+    """Write at random, with faults and an oplog that is cut off; check what is found and told."""
+    rng = random.Random(seed)
+    world = _World(seed=seed, lost_history=lost_history)
+    await world.run_for(1)
+    first: dict[str, ResumeToken] = {}
+    for number in range(rng.randint(1, 12)):
+        world.oplog.open_faults = Script(*rng.choices([None, _AWAY], k=4))
+        world.oplog.reply_faults = Script(*rng.choices([None, None, _AWAY], k=4))
+        world.store.write_faults = Script[WriteFault](*rng.choices(_WRITE_FAULTS, k=4))
+        if rng.random() < 0.7:
+            first.setdefault(f"orders_{number}", world.oplog.write(f"orders_{number}"))
+        if rng.random() < 0.5:
+            world.oplog.tick(seconds=5)
+            world.oplog.forget()
+        if rng.random() < 0.5:
+            world.restart()
+        await world.run_for(rng.choice([0.002, 0.004, 0.05, 3.0]))
+    await world.run_for(120)
+    assert world.heard == {"users", *first}, seed
+    assert world.discovery.not_ready_because() is None
+    gaps = world.observer.renewals
+    for name, token in first.items():
+        is_late = world.positions[name] > token
+        assert not is_late or any(lost < token < found for lost, found in gaps), (seed, name)
+        if name in world.observer.late:
+            assert is_late, (seed, name)
+        if is_late:
+            assert world.is_snapshot(name) == (lost_history == "snapshot")
+
+
+@pytest.mark.parametrize("lost_history", ["now", "snapshot"])
+@pytest.mark.parametrize("seed", range(50))
+def test_nothing_is_passed_over_in_silence(seed: int, lost_history: LostHistory) -> None:
+    """What exists is found however often the oplog is cut off, and what may be missed is told."""
+    run_in_virtual_time(_forgets, seed, lost_history)
+
+
 @virtual_time
 async def test_two_that_look_at_once_agree() -> None:
     """An earlier leader that doesn't know it yet does no harm: one document, before the event."""

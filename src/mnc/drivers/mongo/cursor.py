@@ -64,7 +64,7 @@ class ChangeCursor:
     def __init__(self, connection: MongoConnection, *, database: str | None) -> None:
         """Prepare one over `database`; None is the one that MONGO_URI names."""
         self._connection = connection
-        self._database = connection.client[database] if database else connection.database
+        self._database = connection.database if database is None else connection.client[database]
         self._session: ClientSession | None = None
         self._id = 0
         self._collection = ""
