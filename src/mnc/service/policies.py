@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import assert_never
 
+from pydantic import SecretStr
+
 from mnc.capture.demultiplex import Encode
 from mnc.capture.options import CaptureOptions
 from mnc.capture.ports import ChangeDocument
@@ -33,11 +35,7 @@ class Policies:
             stream=settings.nats_stream_name,
             ack_timeout_s=settings.nats_ack_timeout_s,
         )
-        hiding = _hiding(settings)
-        self._encoders = {
-            policy: _encoder(policy, stream=settings.nats_stream_name, hiding=hiding)
-            for policy in settings.policies
-        }
+        self._encoders = {policy: _encoder(settings, policy) for policy in settings.policies}
 
     def _of(self, collection: str) -> CollectionPolicy:
         policy = self._known.get(collection)
@@ -85,8 +83,12 @@ class Policies:
                 assert_never(policy)
 
 
-def _encoder(policy: CollectionPolicy, *, stream: str, hiding: Hiding) -> Encode:
-    encoder = Encoder(stream=stream, form=SubjectForm.of(policy.subject), hiding=hiding)
+def _encoder(settings: Settings, policy: CollectionPolicy) -> Encode:
+    encoder = Encoder(
+        stream=settings.nats_stream_name,
+        form=SubjectForm.of(policy.subject),
+        hiding=_hiding(policy, key=settings.mongo_mask_key),
+    )
     return encoder if policy.on_poison == "stop" else DeadLetteringEncoder(encoder)
 
 
@@ -100,15 +102,14 @@ def _for_poison(policy: PoisonPolicy) -> Remedy:
             assert_never(policy)
 
 
-def _hiding(settings: Settings) -> Hiding:
-    """Return what the settings say of fields that aren't to be seen."""
-    treatments: dict[str, Treatment] = dict.fromkeys(settings.mongo_exclude_fields, Exclude())
-    for path, mask in map(split_mask, settings.mongo_mask_fields):
+def _hiding(policy: CollectionPolicy, *, key: SecretStr | None) -> Hiding:
+    """Return what a policy says of fields that aren't to be seen."""
+    treatments: dict[str, Treatment] = dict.fromkeys(policy.excluded, Exclude())
+    for path, mask in map(split_mask, policy.masks):
         match mask:
             case "redact":
                 treatments[path] = Redact()
             case "hash":
-                key = settings.mongo_mask_key
                 assert key is not None  # noqa: S101 - the settings are checked
                 treatments[path] = Hash(key.get_secret_value().encode())
             case _:
