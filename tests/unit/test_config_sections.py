@@ -23,6 +23,7 @@ mongo_watch_operations = ["insert", "update"]
 mongo_full_document = "off"
 mongo_exclude_fields = ["ssn"]
 mongo_mask_fields = ["email:redact"]
+mongo_pipeline = '[{"$unset": "fullDocument.a"}]'
 
 [[collections]]
 match = ["orders_*", "!orders_old"]
@@ -31,6 +32,7 @@ nats_oversize = "DeadLetter"
 nats_subject = "{stream}.{collection}.{operation}.all"
 mongo_exclude_fields = ["email", "card.number"]
 mongo_mask_fields = []
+mongo_pipeline = "[]"
 
 [[collections]]
 match = "orders_1, orders_old"
@@ -38,6 +40,9 @@ mongo_full_document = "whenAvailable"
 mongo_full_document_before_change = "required"
 publish_on_poison = "stop"
 mongo_mask_fields = "phone:redact"
+mongo_pipeline = '''
+[{"$match": {"fullDocument.status": "paid"}}]
+'''
 """
 
 
@@ -60,6 +65,7 @@ def test_the_first_section_that_matches_counts(toml: Callable[[str], dict[str, s
     assert plain.operations == {"insert", "update"}
     assert (plain.full_document, plain.before_change) == ("off", "off")
     assert (plain.excluded, plain.masks) == (("ssn",), ("email:redact",))
+    assert plain.pipeline == '[{"$unset":"fullDocument.a"}]'
     assert (plain.on_poison, plain.oversize) == ("deadletter", "objectstore")
     first = settings.policy("orders_1")
     assert first == replace(
@@ -68,6 +74,7 @@ def test_the_first_section_that_matches_counts(toml: Callable[[str], dict[str, s
         oversize="deadletter",
         excluded=("email", "card.number"),
         masks=(),
+        pipeline="[]",
         subject="{stream}.{collection}.{operation}.all",
     )
     second = settings.policy("orders_old")
@@ -76,6 +83,7 @@ def test_the_first_section_that_matches_counts(toml: Callable[[str], dict[str, s
         full_document="whenAvailable",
         before_change="required",
         masks=("phone:redact",),
+        pipeline='[{"$match":{"fullDocument.status":"paid"}}]',
         on_poison="stop",
     )
     assert set(settings.policies) == {plain, first, second}
@@ -108,12 +116,14 @@ def test_sections_are_among_the_settings_in_force(
         "collections[0].mongo_watch_operations": "insert,delete",
         "collections[0].mongo_exclude_fields": "email,card.number",
         "collections[0].mongo_mask_fields": None,
+        "collections[0].mongo_pipeline": "[]",
         "collections[0].nats_oversize": "deadletter",
         "collections[0].nats_subject": "{stream}.{collection}.{operation}.all",
         "collections[1].match": "orders_1,orders_old",
         "collections[1].mongo_full_document": "whenAvailable",
         "collections[1].mongo_full_document_before_change": "required",
         "collections[1].mongo_mask_fields": "phone:redact",
+        "collections[1].mongo_pipeline": '[{"$match":{"fullDocument.status":"paid"}}]',
         "collections[1].publish_on_poison": "stop",
     }
     assert found["collections[0].match"].source == "TOML file"
@@ -196,6 +206,36 @@ def test_what_a_section_hides_has_to_be_clear(
         load_settings(environ)
     expected = "[[collections]] 2 ('a'), " + problem.format(path=environ["MNC_CONFIG"])
     assert str(caught.value).startswith(expected), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "pipeline", "problem"),
+    [
+        ("", "[5]", "found '[5]' in {path}: stage 1 has to be an object with one name"),
+        ("", '[{"$out": "a"}]', 'found \'[{{"$out": "a"}}]\' in {path}: stage 1: $out is not a'),
+        (
+            'mongo_snapshot = "initial"',
+            '[{"$match": {}}]',
+            "found '[{{\"$match\": {{}}}}]' in {path}: the documents of a snapshot don't go thr",
+        ),
+        (
+            'mongo_on_history_lost = "snapshot"',
+            '[{"$match": {}}]',
+            "found '[{{\"$match\": {{}}}}]' in {path}: the documents of a snapshot don't go thr",
+        ),
+    ],
+)
+def test_a_sections_pipeline_is_checked(
+    toml: Callable[[str], dict[str, str]], settings: str, pipeline: str, problem: str
+) -> None:
+    """It may say what the setting may, and there are no snapshots beside it."""
+    section = "[[collections]]\nmatch = 'a'\nmongo_pipeline = "
+    with pytest.raises(ConfigError) as caught:
+        load_settings(environ := toml(f"{settings}\n{section}'{pipeline}'\n"))
+    expected = "[[collections]] 1 ('a'), mongo_pipeline: "
+    expected += problem.format(path=environ["MNC_CONFIG"])
+    assert str(caught.value).startswith(expected), str(caught.value)
+    load_settings(toml(f"{settings}\n{section}' [ ] '\n"))
 
 
 @pytest.mark.parametrize("text", ["collections = 5", 'collections = ["a"]', "[collections]"])

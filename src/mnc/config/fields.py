@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from mnc.config.names import check_subject, check_unique
 from mnc.config.paths import check_masks, check_paths
+from mnc.config.pipeline import check_pipeline
 from mnc.model import Operation
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Operations",
     "OversizePolicy",
     "Paths",
+    "Pipeline",
     "PoisonPolicy",
     "Subject",
 ]
@@ -70,6 +72,9 @@ Paths = Annotated[tuple[str, ...], CommaSeparated, AfterValidator(check_paths)]
 
 Masks = Annotated[tuple[str, ...], CommaSeparated, AfterValidator(check_masks)]
 """Fields of documents that are masked, each with how."""
+
+Pipeline = Annotated[str, AfterValidator(check_pipeline)]
+"""The text of an array of stages."""
 
 Subject = Annotated[str, AfterValidator(check_subject)]
 """The template of a subject."""

@@ -19,6 +19,7 @@ from mnc.config.fields import (
     Operations,
     OversizePolicy,
     Paths,
+    Pipeline,
     PoisonPolicy,
     Subject,
 )
@@ -58,6 +59,7 @@ class Section(BaseModel):
     mongo_full_document_before_change: BeforeChange | None = None
     mongo_exclude_fields: Paths | None = None
     mongo_mask_fields: Masks | None = None
+    mongo_pipeline: Pipeline | None = None
     nats_subject: Subject | None = None
     publish_on_poison: Annotated[PoisonPolicy, AnyCase] | None = None
     nats_oversize: Annotated[OversizePolicy, AnyCase] | None = None
@@ -93,6 +95,8 @@ class _Defaults(Protocol):
     @property
     def mongo_mask_fields(self) -> tuple[str, ...]: ...
     @property
+    def mongo_pipeline(self) -> str: ...
+    @property
     def nats_subject(self) -> str: ...
     @property
     def publish_on_poison(self) -> PoisonPolicy: ...
@@ -111,6 +115,8 @@ class CollectionPolicy:
     """Paths of fields that are left out."""
     masks: tuple[str, ...]
     """Paths of fields that are masked, each with how."""
+    pipeline: str
+    """What change events go through on the server; NO_PIPELINE for nothing."""
     subject: str
     """The template."""
     on_poison: PoisonPolicy
@@ -125,9 +131,10 @@ class CollectionPolicy:
             before_change=(
                 own.mongo_full_document_before_change or settings.mongo_full_document_before_change
             ),
-            # Both may be empty, to hide nothing of what is hidden elsewhere.
+            # These may be empty, to have nothing done that is done elsewhere.
             excluded=chosen(own.mongo_exclude_fields, settings.mongo_exclude_fields),
             masks=chosen(own.mongo_mask_fields, settings.mongo_mask_fields),
+            pipeline=chosen(own.mongo_pipeline, settings.mongo_pipeline),
             subject=own.nats_subject or settings.nats_subject,
             on_poison=own.publish_on_poison or settings.publish_on_poison,
             oversize=own.nats_oversize or settings.nats_oversize,

@@ -26,6 +26,7 @@ from mnc.config.fields import (
     Operations,
     OversizePolicy,
     Paths,
+    Pipeline,
     PoisonPolicy,
     Subject,
 )
@@ -36,6 +37,7 @@ from mnc.config.names import (
     check_stream,
 )
 from mnc.config.paths import check_hidden
+from mnc.config.pipeline import NO_PIPELINE
 from mnc.config.sections import NO_SECTION, CollectionPolicy, Section, SectionError, chosen
 from mnc.config.security import NatsSecurity, login_setting
 from mnc.config.selection import Selection, check_entry
@@ -61,6 +63,10 @@ HistoryPolicy = Literal["stop", "snapshot", "now"]
 SnapshotPolicy = Literal["never", "initial", "when_needed"]
 
 _MIB = 1024 * 1024
+
+_WITH_SNAPSHOTS = {"initial", "when_needed", "snapshot"}
+"""What MONGO_SNAPSHOT and MONGO_ON_HISTORY_LOST say where there may be snapshots."""
+_UNFILTERED = "the documents of a snapshot don't go through"
 
 _MASK_KEY_MIN = 16
 """A shorter key could be found by trying, with a known value and its hash."""
@@ -115,6 +121,14 @@ class Settings(NatsSecurity):
         Field(description="Fields of documents whose values are masked in events."),
         Allowed("paths with :hash or :redact behind them, separated by commas, none of _id"),
     ] = ()
+    mongo_pipeline: Annotated[
+        Pipeline,
+        Field(description="What MongoDB does with change events before it sends them."),
+        Allowed(
+            "a JSON array of the stages $match, $project (to leave fields out), $unset, $addFields "
+            "and $set"
+        ),
+    ] = NO_PIPELINE
     mongo_resume_tokens_collection: Annotated[
         str,
         Field(description="The collection, in the same database, that keeps the resume tokens."),
@@ -319,6 +333,16 @@ class Settings(NatsSecurity):
             raise ValueError("it is among MONGO_WATCH_COLLECTIONS")
         return name
 
+    @field_validator("mongo_on_history_lost", "mongo_snapshot")
+    @classmethod
+    def _goes_through_no_pipeline(cls, policy: str, info: ValidationInfo) -> str:
+        if (
+            policy in _WITH_SNAPSHOTS
+            and info.data.get("mongo_pipeline", NO_PIPELINE) != NO_PIPELINE
+        ):
+            raise ValueError(f"{_UNFILTERED} MONGO_PIPELINE")
+        return policy
+
     @field_validator("mongo_snapshot")
     @classmethod
     def _agrees_on_lost_history(cls, policy: SnapshotPolicy, info: ValidationInfo) -> str:
@@ -364,6 +388,11 @@ class Settings(NatsSecurity):
             except ValueError as error:
                 key = "mongo_exclude_fields" if own[1] is None else "mongo_mask_fields"
                 raise SectionError(index, key, str(error)) from error
+            has_pipeline = chosen(section.mongo_pipeline, NO_PIPELINE) != NO_PIPELINE
+            policies = {data.get("mongo_on_history_lost"), data.get("mongo_snapshot")}
+            if has_pipeline and policies & _WITH_SNAPSHOTS:
+                problem = f"{_UNFILTERED} it; MONGO_SNAPSHOT or MONGO_ON_HISTORY_LOST asks for some"
+                raise SectionError(index, "mongo_pipeline", problem)
         return sections
 
 

@@ -21,7 +21,7 @@ from mnc.encode.subject import SubjectForm
 from mnc.model import EXPANDED_OPERATIONS, EncodedEvent, ResumeToken
 from mnc.publish.remedy import ClaimChecks, DeadLetters, Remedies, Remedy, Stop
 
-__all__ = ["Policies"]
+__all__ = ["Policies", "capture_options"]
 
 
 class Policies:
@@ -49,12 +49,7 @@ class Policies:
 
     def options(self, collection: str) -> CaptureOptions:
         """Return what the change streams of a collection are opened with."""
-        policy = self._of(collection)
-        return CaptureOptions(
-            full_document=policy.full_document,
-            before_change=policy.before_change,
-            expanded_events=not EXPANDED_OPERATIONS.isdisjoint(policy.operations),
-        )
+        return capture_options(self._of(collection))
 
     def remedies(self, collection: str) -> Remedies:
         """Return what becomes of events of a collection that the stream doesn't take."""
@@ -81,6 +76,16 @@ class Policies:
                 return Stop("set NATS_OVERSIZE=objectstore")
             case _:
                 assert_never(policy)
+
+
+def capture_options(policy: CollectionPolicy) -> CaptureOptions:
+    """Return what change streams are opened with where `policy` is in force."""
+    return CaptureOptions(
+        full_document=policy.full_document,
+        before_change=policy.before_change,
+        expanded_events=not EXPANDED_OPERATIONS.isdisjoint(policy.operations),
+        pipeline=policy.pipeline,
+    )
 
 
 def _encoder(settings: Settings, policy: CollectionPolicy) -> Encode:

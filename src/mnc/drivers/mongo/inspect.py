@@ -7,7 +7,7 @@ way that the connector does it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,18 +40,25 @@ async def inspect_mongo(
     connection: MongoConnection,
     *,
     watched: Sequence[str],
+    options: Collection[CaptureOptions],
     tokens_collection: str,
     stream: str,
     timeout_s: float,
 ) -> MongoFacts:
     """Collect the facts about MongoDB, in `timeout_s` seconds at the most.
 
+    `options` are what change streams are opened with.
+
     Raises SourceError when it can't be reached, refuses the login, or doesn't answer in time.
 
     Cancellation: takes effect when the question that is being asked has its answer.
     """
     inspection = _Inspection(
-        connection, watched=watched, tokens_collection=tokens_collection, stream=stream
+        connection,
+        watched=watched,
+        options=options,
+        tokens_collection=tokens_collection,
+        stream=stream,
     )
     with trio.move_on_after(timeout_s + _SLACK_S), pymongo.timeout(timeout_s):
         # First, because this question alone can be abandoned.
@@ -68,6 +75,7 @@ class _Inspection:
         connection: MongoConnection,
         *,
         watched: Sequence[str],
+        options: Collection[CaptureOptions],
         tokens_collection: str,
         stream: str,
     ) -> None:
@@ -75,6 +83,7 @@ class _Inspection:
         self._client = connection.client
         self._database = connection.database
         self._watched = watched
+        self._options = options
         self._tokens_collection = tokens_collection
         self._stream = stream
 
@@ -89,12 +98,12 @@ class _Inspection:
         )
 
     async def _stream_error(self) -> SourceError | None:
-        """Open a change stream the way the connector does, and close it."""
-        source = MongoChangeSource(self._connection, options=CaptureOptions())
-        try:
-            await source.current_token()
-        except SourceError as error:
-            return error
+        """Open each kind of change stream the way the connector does, and close it."""
+        for options in self._options:
+            try:
+                await MongoChangeSource(self._connection, options=options).current_token()
+            except SourceError as error:
+                return error
         return None
 
     async def _checkpoints(self) -> Mapping[str, Checkpoint] | CheckpointError:
