@@ -99,7 +99,7 @@ class MongoChangeStream:
     ) -> None:
         """Prepare one whose events go through `stages` on the server."""
         self._cursor = ChangeCursor(connection)
-        self._large = LargeEventReader(lambda: ChangeCursor(connection), options=options)
+        self._large = LargeEventReader(lambda: ChangeCursor(connection))
         self._stage = _stage(options)
         self._stages = stages
         self._chosen = pipeline_stages(options.pipeline)
