@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.connector import ConnectorProcess
-from tests.deployment import TOKENS, Deploy, Deployment
+from tests.deployment import Deploy, Deployment
 from tests.waiting import wait_until
 
 _TOML = """
@@ -45,7 +44,7 @@ def _write(deployment: Deployment, number: int) -> None:
 
 def _stored(deployment: Deployment) -> Mapping[str, list[tuple[str, int, bool]]]:
     found: dict[str, list[tuple[str, int, bool]]] = {}
-    for message in deployment.oracle.messages():
+    for message in deployment.oracle.everything():
         change: dict[str, Any] = json.loads(message.payload)
         found.setdefault(change["ns"]["coll"], []).append(
             (
@@ -58,7 +57,11 @@ def _stored(deployment: Deployment) -> Mapping[str, list[tuple[str, int, bool]]]
 
 
 def _expected(*numbers: int) -> Mapping[str, list[tuple[str, int, bool]]]:
-    rows: dict[str, list[tuple[str, int, bool]]] = {name: [] for name in _HEALTHY}
+    rows = {
+        "users": [("read", 1, True)],
+        "movies": [("read", 1, True), ("read", 2, True)],
+        "orders_1": [("read", 1, False), ("read", 2, False)],
+    }
     for number in numbers:
         kept = [("insert", number, True), ("update", number, True)]
         rows["users"] += kept
@@ -77,48 +80,31 @@ def _capturing(connector: ConnectorProcess) -> set[str]:
 
 
 def test_each_collection_has_its_pipeline(deploy: Deploy, tmp_path: Path) -> None:
-    """Events are chosen and changed by collection, also behind a kill; a refused one waits alone.
+    """Documents and events are chosen and changed by collection, also behind a kill.
 
-    What a pipeline leaves out isn't published by a snapshot either.
+    A pipeline that MongoDB refuses makes its own collection wait, and no other.
     """
     path = tmp_path / "mnc.toml"
     path.write_text(_TOML)
-    deployment = deploy(collections=[*_HEALTHY, "broken"], MNC_CONFIG=str(path))
+    deployment = deploy(
+        collections=[*_HEALTHY, "broken"], MNC_CONFIG=str(path), MONGO_SNAPSHOT="initial"
+    )
+    for name in _HEALTHY:
+        deployment.db[name].insert_one({"_id": 1, "status": "paid", "notes": "x"})
+        deployment.db[name].insert_one({"_id": 2, "status": "open", "notes": "x"})
     connector = deployment.start()
     connector.wait_not_ready("unknown operator: $foo", timeout_s=20)
     assert "mongo_pipeline" in "".join(connector.reasons())
     wait_until(lambda: _capturing(connector) == set(_HEALTHY), timeout_s=20, what="the others")
-    request = {"$set": {"snapshotRequestedAt": datetime.now(UTC)}}
-    deployment.db[TOKENS].update_one({"_id.collection": "users"}, request)
-    _write(deployment, 1)
-    wait_until(lambda: _stored(deployment) == _expected(1), timeout_s=20, what="events")
+    _write(deployment, 3)
+    wait_until(lambda: _stored(deployment) == _expected(3), timeout_s=20, what="events")
 
     checked = deployment.run("check")
     assert checked.returncode == 1
     assert "unknown operator: $foo" in checked.stdout
-    refused = deployment.run("snapshot", "users")
-    assert refused.returncode == 2
-    assert "MONGO_PIPELINE" in refused.stderr
-    connector.wait_for_log("snapshot.refused")
-    wait_until(lambda: _capturing(connector) == set(_HEALTHY), timeout_s=20, what="all again")
-    assert "snapshotRequestedAt" not in (deployment.token_document("users") or {})
 
     connector.kill()
-    _write(deployment, 2)
+    _write(deployment, 4)
     connector = deployment.start()
-    wait_until(lambda: _stored(deployment) == _expected(1, 2), timeout_s=20, what="the rest")
+    wait_until(lambda: _stored(deployment) == _expected(3, 4), timeout_s=20, what="the rest")
     assert connector.terminate() == 0
-
-
-def test_a_snapshot_that_was_begun_does_not_go_on_beside_a_pipeline(deploy: Deploy) -> None:
-    """The collection waits with the reason, and doesn't publish what may have to be left out."""
-    deployment = deploy(collections=["users"])
-    deployment.db["users"].insert_many([{"_id": number} for number in range(50)])
-    slow = {"MONGO_SNAPSHOT": "initial", "MONGO_SNAPSHOT_DOCUMENTS_PER_S": "1"}
-    connector = deployment.start(**slow)
-    wait_until(deployment.oracle.everything, timeout_s=20, what="the first document")
-    connector.kill()
-    before = len(deployment.oracle.everything())
-    connector = deployment.start(MONGO_PIPELINE='[{"$unset": "fullDocument.a"}]')
-    connector.wait_not_ready("a snapshot was begun", timeout_s=20)
-    assert len(deployment.oracle.everything()) == before

@@ -124,21 +124,3 @@ def test_extended_json_is_read() -> None:
             "fullDocument.name": {"$regex": "^a", "$options": "i", "$ne": "ab"},
         }
     }
-
-
-@pytest.mark.parametrize(
-    "variables",
-    [
-        {"MONGO_SNAPSHOT": "initial"},
-        {"MONGO_SNAPSHOT": "when_needed"},
-        {"MONGO_ON_HISTORY_LOST": "snapshot"},
-    ],
-    ids=str,
-)
-def test_snapshots_and_a_pipeline_exclude_each_other(variables: dict[str, str]) -> None:
-    """A snapshot would publish what the pipeline leaves out."""
-    load_settings(_ENOUGH | variables)
-    with pytest.raises(ConfigError) as caught:
-        load_settings(_ENOUGH | variables | {"MONGO_PIPELINE": _FILTER})
-    assert caught.value.setting in variables
-    assert "documents of a snapshot don't go through MONGO_PIPELINE" in str(caught.value)

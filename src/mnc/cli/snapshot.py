@@ -9,7 +9,7 @@ import click
 import trio
 
 from mnc.cli.settings import SettingsCommand
-from mnc.config import NO_PIPELINE, Settings, load_settings
+from mnc.config import Settings, load_settings
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.requests import MongoSnapshotRequests
 from mnc.errors import CheckpointRefusedError, ConfigError
@@ -33,11 +33,6 @@ def snapshot(collections: tuple[str, ...]) -> None:
     for name in collections:
         if not (name in settings.selection.names or settings.selection.wants(name)):
             raise ConfigError("MONGO_WATCH_COLLECTIONS", f"{name!r} is not among them")
-        if settings.policy(name).pipeline != NO_PIPELINE:
-            raise ConfigError(
-                "MONGO_PIPELINE",
-                f"the documents of a snapshot wouldn't go through that of {name!r}",
-            )
     trio.run(_request, settings, collections)
 
 

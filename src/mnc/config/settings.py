@@ -64,10 +64,6 @@ SnapshotPolicy = Literal["never", "initial", "when_needed"]
 
 _MIB = 1024 * 1024
 
-_WITH_SNAPSHOTS = {"initial", "when_needed", "snapshot"}
-"""What MONGO_SNAPSHOT and MONGO_ON_HISTORY_LOST say where there may be snapshots."""
-_UNFILTERED = "the documents of a snapshot don't go through"
-
 _MASK_KEY_MIN = 16
 """A shorter key could be found by trying, with a known value and its hash."""
 
@@ -333,16 +329,6 @@ class Settings(NatsSecurity):
             raise ValueError("it is among MONGO_WATCH_COLLECTIONS")
         return name
 
-    @field_validator("mongo_on_history_lost", "mongo_snapshot")
-    @classmethod
-    def _goes_through_no_pipeline(cls, policy: str, info: ValidationInfo) -> str:
-        if (
-            policy in _WITH_SNAPSHOTS
-            and info.data.get("mongo_pipeline", NO_PIPELINE) != NO_PIPELINE
-        ):
-            raise ValueError(f"{_UNFILTERED} MONGO_PIPELINE")
-        return policy
-
     @field_validator("mongo_snapshot")
     @classmethod
     def _agrees_on_lost_history(cls, policy: SnapshotPolicy, info: ValidationInfo) -> str:
@@ -388,11 +374,6 @@ class Settings(NatsSecurity):
             except ValueError as error:
                 key = "mongo_exclude_fields" if own[1] is None else "mongo_mask_fields"
                 raise SectionError(index, key, str(error)) from error
-            has_pipeline = chosen(section.mongo_pipeline, NO_PIPELINE) != NO_PIPELINE
-            policies = {data.get("mongo_on_history_lost"), data.get("mongo_snapshot")}
-            if has_pipeline and policies & _WITH_SNAPSHOTS:
-                problem = f"{_UNFILTERED} it; MONGO_SNAPSHOT or MONGO_ON_HISTORY_LOST asks for some"
-                raise SectionError(index, "mongo_pipeline", problem)
         return sections
 
 

@@ -15,7 +15,7 @@ from mnc.capture.reader import CaptureObserver, Detach, Merge, Reader
 from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper
 from mnc.checkpoint.position import LostHistory
-from mnc.config import NO_PIPELINE, Settings
+from mnc.config import Settings
 from mnc.drivers.mongo.changes import MongoChangeSource
 from mnc.drivers.mongo.checkpoints import MongoCheckpointStore
 from mnc.drivers.mongo.connection import MongoConnection
@@ -24,7 +24,7 @@ from mnc.drivers.mongo.requests import MongoSnapshotRequests
 from mnc.drivers.nats.session import NatsSession
 from mnc.drivers.nats.stream import JetStream
 from mnc.encode.subject import marker_subject
-from mnc.errors import MncError, PipelineRefusedError, PositionLostError
+from mnc.errors import MncError, PositionLostError
 from mnc.lane import Lane
 from mnc.model import Epoch, Snapshot
 from mnc.publish.publisher import Publisher
@@ -81,11 +81,6 @@ class SettingsWorkshop:
     ) -> Lane:
         """See `Workshop.lane`."""
         options = self._policies.options(collection)
-        if snapshot and options.pipeline != NO_PIPELINE:
-            # Who asked has other settings. The collection goes on without, and isn't asked again.
-            telemetry.snapshot_refused()
-            await self._requests.accept(telemetry.namespace)
-            snapshot = False
         subject = marker_subject(stream=self._settings.nats_stream_name, collection=collection)
         reached = await acquire(
             telemetry.namespace,
@@ -101,12 +96,6 @@ class SettingsWorkshop:
             else "stop",
             observer=telemetry,
         )
-        if reached.position.snapshot is not None and options.pipeline != NO_PIPELINE:
-            raise PipelineRefusedError(
-                "a snapshot was begun, and its documents don't go through MONGO_PIPELINE",
-                remedy="run without it, or without that of the section, until the snapshot is "
-                "complete",
-            )
         telemetry.acquired(reached)
         if reached.position.snapshot is not None:
             # Only now: until its beginning is durable, a crash must not forget the request.
@@ -161,6 +150,7 @@ class SettingsWorkshop:
             source=MongoChangeSource(self._mongo, options=options),
             encode=self._policies,
             documents_per_s=self._settings.mongo_snapshot_documents_per_s,
+            pipeline=options.pipeline,
             observer=telemetry,
         )
 

@@ -217,12 +217,6 @@ class LaneTelemetry:
         self._log.info("snapshot.began", **self._progress(state))
         self._enter_copying(state)
 
-    def snapshot_refused(self) -> None:
-        """Hear that a snapshot that was asked for isn't taken."""
-        self._log.warning(
-            "snapshot.refused", remedy="its documents would not go through MONGO_PIPELINE"
-        )
-
     def copied(self, snapshot: Snapshot, /) -> None:
         """Note how far a snapshot is."""
         if not isinstance(self._state, Copying):
