@@ -25,6 +25,7 @@ __all__ = [
     "NotOwnerError",
     "OutcomeUnknownError",
     "PayloadTooLargeError",
+    "PipelineRefusedError",
     "PositionLostError",
     "Recovery",
     "SinkError",
@@ -131,6 +132,13 @@ class ImageMissingError(SourceError):
 
     recovery = Recovery.WAIT
     kind = "image_missing"
+
+
+class PipelineRefusedError(SourceError):
+    """MongoDB can't do what MONGO_PIPELINE asks of it, ever or with one change event."""
+
+    recovery = Recovery.WAIT
+    kind = "pipeline_refused"
 
 
 class PositionLostError(SourceError):

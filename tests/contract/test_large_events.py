@@ -101,6 +101,24 @@ async def test_no_more_is_left_out_than_has_to_be(
     assert updated["truncated"] == ["fullDocumentBeforeChange"]
 
 
+async def test_what_a_pipeline_has_left_out_is_not_named(
+    mongo: MongoHarness, mongo_connection: MongoConnection
+) -> None:
+    """Only what was left out for its size is said to be."""
+    pipeline = '[{"$unset": "fullDocumentBeforeChange"}]'
+    options = CaptureOptions(before_change="whenAvailable", pipeline=pipeline)
+    mongo = _with(mongo_connection, mongo, options)
+    start = await mongo.source.current_token()
+
+    def write(users: Any) -> None:
+        users.insert_one({"_id": 1, "large": "a" * _LARGE})
+        users.update_one({"_id": 1}, {"$set": {"large": "b" * _LARGE}})
+
+    await _write(mongo, write)
+    _, updated = await read_after(mongo.source, ["users"], start, count=2)
+    assert updated["truncated"] == ["fullDocument"]
+
+
 async def test_the_first_event_after_the_start_may_be_too_large(mongo: MongoHarness) -> None:
     """A stream that has returned nothing yet finds its place again, too."""
     start = await mongo.source.current_token()

@@ -10,6 +10,8 @@ from tests.fakes.faults import Faults, Script
 from tests.fakes.source import FakeSource
 
 from mnc.capture.ports import Chunk, Document
+from mnc.config import NO_PIPELINE
+from mnc.encode.snapshot import read_change
 from mnc.errors import SourceError
 from mnc.model import ClusterTime, Namespace
 
@@ -29,12 +31,14 @@ class FakeDocuments:
         """Called before each chunk, to write meanwhile."""
         self.delays_s = defaultdict[str, float](lambda: 0.01)
         """What a chunk of each collection takes."""
+        self.left_out = set[int]()
+        """What any pipeline leaves out."""
         self._source = source
 
     async def read(
-        self, namespace: Namespace, *, after: str, since: ClusterTime, limit: int
+        self, namespace: Namespace, *, after: str, since: ClusterTime, limit: int, pipeline: str
     ) -> Chunk:
-        """Return the documents that follow `after`."""
+        """Return the documents that follow `after`, through `left_out` if there is a pipeline."""
         assert since <= self._source.now
         self.limits.append(limit)
         fault = self.read_faults()
@@ -44,9 +48,14 @@ class FakeDocuments:
         if fault is not None:
             raise fault
         following = [(number, fields) for number, fields in found if _key(number) > after]
+        leaves_out = self.left_out if pipeline != NO_PIPELINE else set[int]()
         return Chunk(
             documents=[
-                Document(fields=fields, key=_key(number)) for number, fields in following[:limit]
+                Document(
+                    change=None if number in leaves_out else read_change(namespace, fields),
+                    key=_key(number),
+                )
+                for number, fields in following[:limit]
             ],
             size_bytes=_DOCUMENT_BYTES * min(limit, len(following)),
         )

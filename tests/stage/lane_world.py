@@ -20,6 +20,7 @@ from mnc.capture.copier import Copier
 from mnc.capture.route import Route
 from mnc.checkpoint.keeper import CheckpointKeeper
 from mnc.checkpoint.position import LostHistory
+from mnc.config import NO_PIPELINE
 from mnc.encode.event import Encoder
 from mnc.lane import Lane
 from mnc.model import Checkpoint, Epoch, Position, StreamSeq
@@ -84,7 +85,13 @@ class LaneWorld:
             )
         )
 
-    def lane(self, reached: Checkpoint = _ZERO, *, documents_per_s: int = 0) -> Lane:
+    def lane(
+        self,
+        reached: Checkpoint = _ZERO,
+        *,
+        documents_per_s: int = 0,
+        pipeline: str = NO_PIPELINE,
+    ) -> Lane:
         """Build a lane, with a copier where a snapshot isn't complete."""
         snapshot = reached.position.snapshot
         copier = (
@@ -97,6 +104,7 @@ class LaneWorld:
                 source=self.source,
                 encode=Encoder(stream=self._name),
                 documents_per_s=documents_per_s,
+                pipeline=pipeline,
                 observer=self.observer,
             )
         )

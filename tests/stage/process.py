@@ -210,6 +210,7 @@ class FakeWorkshop:
                 source=self._world.source,
                 encode=Encoder(stream=_STREAM),
                 documents_per_s=0,
+                pipeline=route.options.pipeline,
                 observer=telemetry,
             )
         )

@@ -223,6 +223,24 @@ async def test_a_throttled_snapshot_takes_its_time() -> None:
 
 
 @virtual_time
+async def test_what_a_pipeline_leaves_out_is_passed_over() -> None:
+    """However much there is of it, the others are read once, in order, and the end is found."""
+    world = await make_world()
+    for number in range(1000):
+        world.source.write("users", document_id=number)
+    world.documents.left_out = {*range(400), *range(450, 1000)}
+    reached = await world.acquire(snapshot_first=True)
+    lane = world.lane(reached, pipeline='[{"$match":{}}]')
+    await lane.run()
+    assert lane.is_copied
+    assert [event.subject for event in world.stream.events] == [
+        f"cs.users.read.{number}" for number in range(400, 450)
+    ]
+    assert lane.copier is not None
+    assert lane.copier.snapshot.documents == 1000
+
+
+@virtual_time
 async def test_a_withdrawn_snapshot_goes_on_elsewhere() -> None:
     """Whoever gets the collection reads on behind what was stored, and nothing twice."""
     world = World()

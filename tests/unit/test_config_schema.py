@@ -20,7 +20,8 @@ _GOOD: dict[str, object] = {
     "nats_require_fencing": True,
     "collections": [
         {"match": "orders_*", "mongo_watch_operations": ["insert"], "nats_oversize": "stop"},
-        {"match": ["a", "b"], "mongo_full_document": "off"},
+        {"match": ["a", "b"], "mongo_full_document": "off", "mongo_exclude_fields": "x,y.z"},
+        {"match": "c", "mongo_pipeline": '[{"$unset": "fullDocument.a"}]'},
     ],
 }
 
@@ -52,6 +53,8 @@ def test_what_is_accepted_is_valid() -> None:
         {"collections": [{}]},
         {"collections": [{"match": "a", "nats_oversise": "stop"}]},
         {"collections": [{"match": "a", "nats_oversize": "shrink"}]},
+        {"collections": [{"match": "a", "mongo_mask_fields": 5}]},
+        {"collections": [{"match": "a", "mongo_pipeline": [{"$unset": "fullDocument.a"}]}]},
         {"collections": {"match": "a"}},
     ],
     ids=str,

@@ -21,18 +21,28 @@ _ENOUGH = {
 _SECTIONS = """
 mongo_watch_operations = ["insert", "update"]
 mongo_full_document = "off"
+mongo_exclude_fields = ["ssn"]
+mongo_mask_fields = ["email:redact"]
+mongo_pipeline = '[{"$unset": "fullDocument.a"}]'
 
 [[collections]]
 match = ["orders_*", "!orders_old"]
 mongo_watch_operations = "insert,delete"
 nats_oversize = "DeadLetter"
 nats_subject = "{stream}.{collection}.{operation}.all"
+mongo_exclude_fields = ["email", "card.number"]
+mongo_mask_fields = []
+mongo_pipeline = "[]"
 
 [[collections]]
 match = "orders_1, orders_old"
 mongo_full_document = "whenAvailable"
 mongo_full_document_before_change = "required"
 publish_on_poison = "stop"
+mongo_mask_fields = "phone:redact"
+mongo_pipeline = '''
+[{"$match": {"fullDocument.status": "paid"}}]
+'''
 """
 
 
@@ -64,17 +74,27 @@ def test_the_first_section_that_matches_counts(toml: Callable[[str], dict[str, s
     plain = settings.policy("users")
     assert plain.operations == {"insert", "update"}
     assert (plain.full_document, plain.before_change) == ("off", "off")
+    assert (plain.excluded, plain.masks) == (("ssn",), ("email:redact",))
+    assert plain.pipeline == '[{"$unset":"fullDocument.a"}]'
     assert (plain.on_poison, plain.oversize) == ("deadletter", "objectstore")
     first = settings.policy("orders_1")
     assert first == replace(
         plain,
         operations=frozenset({"insert", "delete"}),
         oversize="deadletter",
+        excluded=("email", "card.number"),
+        masks=(),
+        pipeline="[]",
         subject="{stream}.{collection}.{operation}.all",
     )
     second = settings.policy("orders_old")
     assert second == replace(
-        plain, full_document="whenAvailable", before_change="required", on_poison="stop"
+        plain,
+        full_document="whenAvailable",
+        before_change="required",
+        masks=("phone:redact",),
+        pipeline='[{"$match":{"fullDocument.status":"paid"}}]',
+        on_poison="stop",
     )
     assert set(settings.policies) == {plain, first, second}
 
@@ -104,11 +124,16 @@ def test_sections_are_among_the_settings_in_force(
     assert shown == {
         "collections[0].match": "orders_*,!orders_old",
         "collections[0].mongo_watch_operations": "insert,delete",
+        "collections[0].mongo_exclude_fields": "email,card.number",
+        "collections[0].mongo_mask_fields": None,
+        "collections[0].mongo_pipeline": "[]",
         "collections[0].nats_oversize": "deadletter",
         "collections[0].nats_subject": "{stream}.{collection}.{operation}.all",
         "collections[1].match": "orders_1,orders_old",
         "collections[1].mongo_full_document": "whenAvailable",
         "collections[1].mongo_full_document_before_change": "required",
+        "collections[1].mongo_mask_fields": "phone:redact",
+        "collections[1].mongo_pipeline": '[{"$match":{"fullDocument.status":"paid"}}]',
         "collections[1].publish_on_poison": "stop",
     }
     assert found["collections[0].match"].source == "TOML file"
@@ -150,6 +175,65 @@ def test_a_wrong_section_is_explained(
     with pytest.raises(ConfigError) as caught:
         load_settings(environ)
     expected = problem.format(path=environ["MNC_CONFIG"])
+    assert str(caught.value).startswith(expected), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ('mongo_exclude_fields = "a..b"', "mongo_exclude_fields: found 'a..b' in {path}: 'a..b' h"),
+        (
+            'mongo_mask_fields = "a"',
+            "mongo_mask_fields: found 'a' in {path}: 'a' doesn't end with ",
+        ),
+        (
+            'mongo_mask_fields = ["a:hash"]',
+            "mongo_mask_fields: found ['a:hash'] in {path}: hashing needs MONGO_MASK_KEY; allo",
+        ),
+        (
+            'mongo_mask_fields = "ssn.last:redact"',
+            "mongo_mask_fields: found 'ssn.last:redact' in {path}: 'ssn.last' is covered by 'ssn'",
+        ),
+        (
+            'mongo_exclude_fields = "email"',
+            "mongo_exclude_fields: found 'email' in {path}: 'email' is covered by 'email' already",
+        ),
+        (
+            'mongo_exclude_fields = "a"\nmongo_mask_fields = "a.b:redact"',
+            "mongo_mask_fields: found 'a.b:redact' in {path}: 'a.b' is covered by 'a' already; all",
+        ),
+    ],
+)
+def test_what_a_section_hides_has_to_be_clear(
+    toml: Callable[[str], dict[str, str]], section: str, problem: str
+) -> None:
+    """Together with what it leaves as it is for all, no field is meant twice."""
+    environ = toml(
+        'mongo_exclude_fields = "ssn"\nmongo_mask_fields = "email:redact"\n'
+        f'[[collections]]\nmatch = "b"\n[[collections]]\nmatch = "a"\n{section}\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_settings(environ)
+    expected = "[[collections]] 2 ('a'), " + problem.format(path=environ["MNC_CONFIG"])
+    assert str(caught.value).startswith(expected), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "problem"),
+    [
+        ("[5]", "found '[5]' in {path}: stage 1 has to be an object with one name"),
+        ('[{"$out": "a"}]', 'found \'[{{"$out": "a"}}]\' in {path}: stage 1: $out is not a'),
+    ],
+)
+def test_a_sections_pipeline_is_checked(
+    toml: Callable[[str], dict[str, str]], pipeline: str, problem: str
+) -> None:
+    """It may say what the setting may."""
+    section = "[[collections]]\nmatch = 'a'\nmongo_pipeline = "
+    with pytest.raises(ConfigError) as caught:
+        load_settings(environ := toml(f"{section}'{pipeline}'\n"))
+    expected = "[[collections]] 1 ('a'), mongo_pipeline: "
+    expected += problem.format(path=environ["MNC_CONFIG"])
     assert str(caught.value).startswith(expected), str(caught.value)
 
 

@@ -20,7 +20,7 @@ import trio
 from mnc.capture.demultiplex import FIRST_BATCH_SIZE, Encode, next_batch_size
 from mnc.capture.ports import ChangeSource, Chunk, Document, DocumentSource
 from mnc.capture.route import Route
-from mnc.encode.snapshot import header_of, read_change
+from mnc.encode.snapshot import header_of, placed
 from mnc.model import EncodedEvent, Namespace, Snapshot
 
 __all__ = ["Copier", "CopyObserver"]
@@ -51,7 +51,8 @@ class CopyObserver(Protocol):
 class Copier:
     """Read one collection's documents for its route.
 
-    Invariants: `snapshot` is what was handed to the route; when `is_complete`, that was all.
+    Invariants: what was handed to the route is all up to `snapshot`, but for what the pipeline
+    leaves out; when `is_complete`, that was all.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Copier:
         source: ChangeSource,
         encode: Encode,
         documents_per_s: int,
+        pipeline: str,
         observer: CopyObserver,
     ) -> None:
         self.snapshot = snapshot
@@ -73,6 +75,8 @@ class Copier:
         self._encode = encode
         self._documents_per_s = documents_per_s
         """0 is as fast as can be."""
+        self._pipeline = pipeline
+        """What the documents go through, as the collection's change events do."""
         self._observer = observer
         self._encode_limiter = trio.CapacityLimiter(1)
         self._next_check_at = float("-inf")
@@ -93,18 +97,22 @@ class Copier:
             await self._check_history()
             began_at = trio.current_time()
             chunk = await self._documents.read(
-                self._namespace, after=self.snapshot.after, since=since, limit=self._bounded(limit)
+                self._namespace,
+                after=self.snapshot.after,
+                since=since,
+                limit=self._bounded(limit),
+                pipeline=self._pipeline,
             )
             if not chunk.documents:
                 self.is_complete = True
                 return
-            events = await self._encode_all(chunk, route.collection)
-            await route.deliver(events)
-            self.snapshot = events[-1].snapshot or self.snapshot
+            await route.deliver(await self._encode_all(chunk, route.collection))
+            count = len(chunk.documents)
+            self.snapshot = self._reached(chunk.documents, count)
             self._observer.copied(self.snapshot)
-            limit = next_batch_size(limit, events=len(events), size_bytes=chunk.size_bytes)
+            limit = next_batch_size(limit, events=count, size_bytes=chunk.size_bytes)
             if self._documents_per_s:
-                await trio.sleep_until(began_at + len(events) / self._documents_per_s)
+                await trio.sleep_until(began_at + count / self._documents_per_s)
 
     def _bounded(self, limit: int) -> int:
         return min(limit, self._documents_per_s) if self._documents_per_s else limit
@@ -124,12 +132,21 @@ class Copier:
     def _encoded(self, documents: Sequence[Document], collection: str) -> Sequence[EncodedEvent]:
         """Encode documents, each with how far the snapshot is with it."""
         read_at = datetime.now(UTC).replace(tzinfo=None)
-        snapshot = self.snapshot
         events = []
-        for document in documents:
-            snapshot = replace(snapshot, documents=snapshot.documents + 1, after=document.key)
-            change = read_change(self._namespace, document.fields, snapshot, read_at=read_at)
+        for count, document in enumerate(documents, 1):
+            if document.change is None:
+                continue
+            snapshot = self._reached(documents, count)
+            change = placed(document.change, snapshot, read_at=read_at)
             event = self._encode.encode(change, collection)
             headers = (*event.headers, header_of(snapshot))
             events.append(event._replace(headers=headers, snapshot=snapshot))
         return events
+
+    def _reached(self, documents: Sequence[Document], count: int) -> Snapshot:
+        """Return how far the snapshot is with the first `count` of the next documents."""
+        return replace(
+            self.snapshot,
+            documents=self.snapshot.documents + count,
+            after=documents[count - 1].key,
+        )

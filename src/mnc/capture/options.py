@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mnc.config import NO_PIPELINE
 from mnc.model import BeforeChange, FullDocument
 
 __all__ = ["CaptureOptions"]
@@ -24,3 +25,5 @@ class CaptureOptions:
     """Whether events hold the document as it was before."""
     expanded_events: bool = False
     """Whether there are events of EXPANDED_OPERATIONS; all events have more fields then."""
+    pipeline: str = NO_PIPELINE
+    """What events go through on the server, as a setting's text: this has to be hashable."""

@@ -101,9 +101,10 @@ class ChangeSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A document as it is in its collection."""
+    """A document of a collection, as it is now."""
 
-    fields: ChangeDocument
+    change: ChangeDocument | None
+    """What a change stream would say of it, without a token; None if the pipeline leaves it out."""
     key: str
     """Its `_id`, as the source writes it for itself: ASCII, of bounded length."""
 
@@ -122,11 +123,12 @@ class DocumentSource(Protocol):
     """A database whose collections can be read."""
 
     async def read(
-        self, namespace: Namespace, *, after: str, since: ClusterTime, limit: int
+        self, namespace: Namespace, *, after: str, since: ClusterTime, limit: int, pipeline: str
     ) -> Chunk:
         """Return the documents that follow the key `after`, from the first one on if it is empty.
 
-        At least everything that was committed up to `since` is in them. Raises SourceError.
+        At least everything that was committed up to `since` is in them; `pipeline` is that of
+        CaptureOptions. Raises SourceError.
 
         Cancellation: nothing has changed.
         """

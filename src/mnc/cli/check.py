@@ -29,6 +29,7 @@ from mnc.preflight.nats import nats_findings
 from mnc.preflight.positions import position_findings
 from mnc.preflight.report import json_report, plain_report, terminal_report
 from mnc.preflight.settings import settings_findings
+from mnc.service.policies import capture_options
 from mnc.telemetry.logging import configure_logging
 
 __all__ = ["check"]
@@ -77,6 +78,7 @@ async def _ask_servers(settings: Settings, timeout_s: float) -> list[Finding]:
                 mongo,
                 databases=tuple(settings.selections.databases),
                 watched=watched,
+                options={capture_options(policy) for policy in settings.policies},
                 tokens_collection=settings.mongo_resume_tokens_collection,
                 stream=settings.nats_stream_name,
                 timeout_s=timeout_s,

@@ -8,6 +8,7 @@ from mnc.config.load import (
     near_misses,
     settings_in_force,
 )
+from mnc.config.pipeline import NO_PIPELINE, pipeline_stages
 from mnc.config.schema import toml_schema
 from mnc.config.sections import CollectionPolicy
 from mnc.config.security import NatsSecurity
@@ -23,6 +24,7 @@ from mnc.config.settings import (
 from mnc.config.uris import mask_credentials
 
 __all__ = [
+    "NO_PIPELINE",
     "AssignmentPolicy",
     "CollectionPolicy",
     "LogFormat",
@@ -39,6 +41,7 @@ __all__ = [
     "load_settings",
     "mask_credentials",
     "near_misses",
+    "pipeline_stages",
     "setting_rows",
     "settings_in_force",
     "toml_schema",

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from mnc.config.names import check_subject, check_unique
+from mnc.config.paths import check_masks, check_paths
+from mnc.config.pipeline import check_pipeline
 from mnc.model import Operation
 
 __all__ = [
@@ -15,8 +17,11 @@ __all__ = [
     "AnyCase",
     "CommaSeparated",
     "Entries",
+    "Masks",
     "Operations",
     "OversizePolicy",
+    "Paths",
+    "Pipeline",
     "PoisonPolicy",
     "Subject",
 ]
@@ -61,6 +66,15 @@ Operations = Annotated[
     AfterValidator(check_unique),
 ]
 """The same of operations."""
+
+Paths = Annotated[tuple[str, ...], CommaSeparated, AfterValidator(check_paths)]
+"""Fields of documents that are left out."""
+
+Masks = Annotated[tuple[str, ...], CommaSeparated, AfterValidator(check_masks)]
+"""Fields of documents that are masked, each with how."""
+
+Pipeline = Annotated[str, AfterValidator(check_pipeline)]
+"""The text of an array of stages."""
 
 Subject = Annotated[str, AfterValidator(check_subject)]
 """The template of a subject."""

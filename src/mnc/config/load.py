@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import SecretStr, ValidationError
 
 from mnc.config.files import read_secret, read_text
-from mnc.config.sections import Section
+from mnc.config.sections import Section, SectionError
 from mnc.config.settings import Settings, setting_rows, written
 from mnc.config.uris import mask_credentials, mask_uri
 from mnc.errors import ConfigError
@@ -187,6 +187,8 @@ def _validate(found: Mapping[str, _Found]) -> Settings | dict[str, str]:
         for detail in error.errors(include_url=False, include_input=False):
             field, *place = detail["loc"]
             reason = detail.get("ctx", {}).get("error")
+            if isinstance(reason, SectionError):
+                place = [reason.index, reason.key]
             if field == _SECTIONS:
                 name, text = _problem_of_section(found[_SECTIONS], place, reason)
             else:

@@ -5,10 +5,10 @@ Each check raises ValueError with a problem that a user can act on.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final, Literal, get_args
 
-__all__ = ["Mask", "check_path", "check_paths_apart", "split_mask"]
+__all__ = ["Mask", "check_hidden", "check_masks", "check_paths", "split_mask"]
 
 Mask = Literal["hash", "redact"]
 """What a masked value is replaced by: its keyed hash, or a word."""
@@ -16,8 +16,28 @@ Mask = Literal["hash", "redact"]
 _MASKS: Final[dict[str, Mask]] = {mask: mask for mask in get_args(Mask)}
 
 
-def check_path(path: str) -> str:
-    """Return a field's path if it is one that may be left out or masked."""
+def check_paths(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the paths of fields if they may all be left out."""
+    _check_apart([_check_path(path) for path in paths])
+    return paths
+
+
+def check_masks(entries: tuple[str, ...]) -> tuple[str, ...]:
+    """Return entries as in `email:hash` if each names a field that may be masked, and how."""
+    for entry in entries:
+        split_mask(entry)
+    return entries
+
+
+def check_hidden(excluded: Iterable[str], masks: Iterable[str], *, has_key: bool) -> None:
+    """Make sure that it is clear what becomes of each field, and that a hash has its key."""
+    split = [split_mask(entry) for entry in masks]
+    _check_apart([*excluded, *(path for path, _ in split)])
+    if any(mask == "hash" for _, mask in split) and not has_key:
+        raise ValueError("hashing needs MONGO_MASK_KEY")
+
+
+def _check_path(path: str) -> str:
     names = path.split(".")
     if not all(names):
         raise ValueError(f"{path!r} has an empty name in it")
@@ -28,8 +48,8 @@ def check_path(path: str) -> str:
     return path
 
 
-def check_paths_apart(paths: Collection[str]) -> None:
-    """Make sure that it is clear what becomes of each field: no path is another, or below it."""
+def _check_apart(paths: Collection[str]) -> None:
+    """Make sure that no path is another, or below it."""
     seen: set[str] = set()
     for path in sorted(paths, key=lambda path: path.split(".")):
         names = path.split(".")
@@ -44,4 +64,4 @@ def split_mask(entry: str) -> tuple[str, Mask]:
     path, _, mask = entry.rpartition(":")
     if mask not in _MASKS:
         raise ValueError(f"{entry!r} doesn't end with :hash or :redact")
-    return check_path(path), _MASKS[mask]
+    return _check_path(path), _MASKS[mask]

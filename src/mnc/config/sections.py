@@ -8,15 +8,38 @@ what it doesn't set is as for all collections.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Final, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from mnc.config.fields import AnyCase, Entries, Operations, OversizePolicy, PoisonPolicy, Subject
+from mnc.config.fields import (
+    AnyCase,
+    Entries,
+    Masks,
+    Operations,
+    OversizePolicy,
+    Paths,
+    Pipeline,
+    PoisonPolicy,
+    Subject,
+)
 from mnc.config.selection import Selections, check_entry
 from mnc.model import BeforeChange, FullDocument, Operation
 
-__all__ = ["NO_SECTION", "CollectionPolicy", "Section"]
+__all__ = ["NO_SECTION", "CollectionPolicy", "Section", "SectionError", "chosen"]
+
+_T = TypeVar("_T")
+
+
+class SectionError(ValueError):
+    """A section doesn't fit what is set for all collections."""
+
+    def __init__(self, index: int, key: str, problem: str) -> None:
+        super().__init__(problem)
+        self.index = index
+        """Which section, from 0."""
+        self.key = key
+        """What the section can set to make it right."""
 
 
 class Section(BaseModel):
@@ -34,6 +57,9 @@ class Section(BaseModel):
     mongo_watch_operations: Operations | None = None
     mongo_full_document: FullDocument | None = None
     mongo_full_document_before_change: BeforeChange | None = None
+    mongo_exclude_fields: Paths | None = None
+    mongo_mask_fields: Masks | None = None
+    mongo_pipeline: Pipeline | None = None
     nats_subject: Subject | None = None
     publish_on_poison: Annotated[PoisonPolicy, AnyCase] | None = None
     nats_oversize: Annotated[OversizePolicy, AnyCase] | None = None
@@ -65,6 +91,12 @@ class _Defaults(Protocol):
     @property
     def mongo_full_document_before_change(self) -> BeforeChange: ...
     @property
+    def mongo_exclude_fields(self) -> tuple[str, ...]: ...
+    @property
+    def mongo_mask_fields(self) -> tuple[str, ...]: ...
+    @property
+    def mongo_pipeline(self) -> str: ...
+    @property
     def nats_subject(self) -> str: ...
     @property
     def publish_on_poison(self) -> PoisonPolicy: ...
@@ -79,6 +111,12 @@ class CollectionPolicy:
     operations: frozenset[Operation]
     full_document: FullDocument
     before_change: BeforeChange
+    excluded: tuple[str, ...]
+    """Paths of fields that are left out."""
+    masks: tuple[str, ...]
+    """Paths of fields that are masked, each with how."""
+    pipeline: str
+    """What change events go through on the server; NO_PIPELINE for nothing."""
     subject: str
     """The template."""
     on_poison: PoisonPolicy
@@ -93,7 +131,16 @@ class CollectionPolicy:
             before_change=(
                 own.mongo_full_document_before_change or settings.mongo_full_document_before_change
             ),
+            # These may be empty, to have nothing done that is done elsewhere.
+            excluded=chosen(own.mongo_exclude_fields, settings.mongo_exclude_fields),
+            masks=chosen(own.mongo_mask_fields, settings.mongo_mask_fields),
+            pipeline=chosen(own.mongo_pipeline, settings.mongo_pipeline),
             subject=own.nats_subject or settings.nats_subject,
             on_poison=own.publish_on_poison or settings.publish_on_poison,
             oversize=own.nats_oversize or settings.nats_oversize,
         )
+
+
+def chosen(own: _T | None, of_all: _T) -> _T:
+    """Return what a section sets itself, or else what is set for all collections."""
+    return of_all if own is None else own

@@ -21,10 +21,12 @@ from pydantic import (
 from mnc.config.fields import (
     Allowed,
     AnyCase,
-    CommaSeparated,
     Entries,
+    Masks,
     Operations,
     OversizePolicy,
+    Paths,
+    Pipeline,
     PoisonPolicy,
     Subject,
 )
@@ -34,8 +36,9 @@ from mnc.config.names import (
     check_node_name,
     check_stream,
 )
-from mnc.config.paths import check_path, check_paths_apart, split_mask
-from mnc.config.sections import NO_SECTION, CollectionPolicy, Section
+from mnc.config.paths import check_hidden
+from mnc.config.pipeline import NO_PIPELINE
+from mnc.config.sections import NO_SECTION, CollectionPolicy, Section, SectionError, chosen
 from mnc.config.security import NatsSecurity, login_setting
 from mnc.config.selection import Selections, check_entry
 from mnc.config.uris import mongo_database, nats_servers, split_nats_login
@@ -101,8 +104,7 @@ class Settings(NatsSecurity):
         Allowed("off, whenAvailable or required"),
     ] = "off"
     mongo_exclude_fields: Annotated[
-        tuple[str, ...],
-        CommaSeparated,
+        Paths,
         Field(description="Fields of documents that are left out of events."),
         Allowed("paths such as name or address.street, separated by commas, none of _id"),
     ] = ()
@@ -112,11 +114,18 @@ class Settings(NatsSecurity):
         Allowed(f"{_MASK_KEY_MIN} characters or more; the same on all instances"),
     ] = None
     mongo_mask_fields: Annotated[
-        tuple[str, ...],
-        CommaSeparated,
+        Masks,
         Field(description="Fields of documents whose values are masked in events."),
         Allowed("paths with :hash or :redact behind them, separated by commas, none of _id"),
     ] = ()
+    mongo_pipeline: Annotated[
+        Pipeline,
+        Field(description="What MongoDB does with change events before it sends them."),
+        Allowed(
+            "a JSON array of the stages $match, $project (to leave fields out), $unset, $addFields "
+            "and $set"
+        ),
+    ] = NO_PIPELINE
     mongo_resume_tokens_collection: Annotated[
         str,
         Field(
@@ -311,21 +320,12 @@ class Settings(NatsSecurity):
         Selections.of(names, home=home)
         return names
 
-    @field_validator("mongo_exclude_fields")
-    @classmethod
-    def _are_paths(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
-        check_paths_apart([check_path(path) for path in paths])
-        return paths
-
     @field_validator("mongo_mask_fields")
     @classmethod
-    def _are_masks(cls, entries: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        masks = [split_mask(entry) for entry in entries]
+    def _hide_clearly(cls, masks: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         excluded = info.data.get("mongo_exclude_fields", ())
-        check_paths_apart([*excluded, *(path for path, _ in masks)])
-        if any(mask == "hash" for _, mask in masks) and not info.data.get("mongo_mask_key"):
-            raise ValueError("hashing needs MONGO_MASK_KEY")
-        return entries
+        check_hidden(excluded, masks, has_key=bool(info.data.get("mongo_mask_key")))
+        return masks
 
     @field_validator("mongo_resume_tokens_collection")
     @classmethod
@@ -368,6 +368,23 @@ class Settings(NatsSecurity):
     @classmethod
     def _is_a_node(cls, name: str | None) -> str | None:
         return name and check_node_name(name)
+
+    @field_validator("collections")
+    @classmethod
+    def _fit_the_others(
+        cls, sections: tuple[Section, ...], info: ValidationInfo
+    ) -> tuple[Section, ...]:
+        data = info.data
+        for index, section in enumerate(sections):
+            own = section.mongo_exclude_fields, section.mongo_mask_fields
+            of_all = data.get("mongo_exclude_fields", ()), data.get("mongo_mask_fields", ())
+            excluded, masks = map(chosen, own, of_all)
+            try:
+                check_hidden(excluded, masks, has_key=bool(data.get("mongo_mask_key")))
+            except ValueError as error:
+                key = "mongo_exclude_fields" if own[1] is None else "mongo_mask_fields"
+                raise SectionError(index, key, str(error)) from error
+        return sections
 
 
 def _database(info: ValidationInfo) -> str:

@@ -10,28 +10,42 @@ import orjson
 
 from mnc.model import Namespace, ResumeToken, Snapshot
 
-__all__ = ["SNAPSHOT_HEADER", "header_of", "read_change", "snapshot_fields", "snapshot_of"]
+__all__ = [
+    "SNAPSHOT_HEADER",
+    "header_of",
+    "placed",
+    "read_change",
+    "snapshot_fields",
+    "snapshot_of",
+]
 
 SNAPSHOT_HEADER: Final = "Mnc-Snapshot"
 """Where the stream has no markers, the last event says how far its collection is."""
 
 
-def read_change(
-    namespace: Namespace, document: Mapping[str, object], snapshot: Snapshot, *, read_at: datetime
-) -> Mapping[str, object]:
+def read_change(namespace: Namespace, document: Mapping[str, object]) -> Mapping[str, object]:
     """Return the change event that would have been: of operation `read`, with the whole document.
 
-    `snapshot` is how far it is with this document, `read_at` the time in UTC without a time zone,
-    as bson has it.
+    It has no place yet: see `placed`.
     """
     return {
-        "_id": {"_data": snapshot.token.data},
         "operationType": "read",
-        "wallTime": read_at,
         "ns": {"db": namespace.database, "coll": namespace.collection},
         "documentKey": {"_id": document["_id"]},
         "fullDocument": document,
     }
+
+
+def placed(
+    change: Mapping[str, object], snapshot: Snapshot, *, read_at: datetime
+) -> Mapping[str, object]:
+    """Return a change of `read_change` with its place.
+
+    `snapshot` is how far it is with this document, `read_at` the time in UTC without a time zone,
+    as bson has it.
+    """
+    token = {"_data": snapshot.token.data}
+    return {"_id": token, "operationType": "read", "wallTime": read_at, **change}
 
 
 def header_of(snapshot: Snapshot) -> tuple[str, str]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import assert_never
+
+from pydantic import SecretStr
 
 from mnc.capture.demultiplex import Encode
 from mnc.capture.options import CaptureOptions
@@ -19,7 +22,7 @@ from mnc.encode.subject import SubjectForm
 from mnc.model import EXPANDED_OPERATIONS, EncodedEvent, Namespace, ResumeToken
 from mnc.publish.remedy import ClaimChecks, DeadLetters, Remedies, Remedy, Stop
 
-__all__ = ["Policies"]
+__all__ = ["Policies", "capture_options"]
 
 
 class Policies:
@@ -34,11 +37,7 @@ class Policies:
             stream=settings.nats_stream_name,
             ack_timeout_s=settings.nats_ack_timeout_s,
         )
-        hiding = _hiding(settings)
-        self._encoders = {
-            policy: _encoder(policy, stream=settings.nats_stream_name, hiding=hiding)
-            for policy in settings.policies
-        }
+        self._encoders = {policy: _encoder(settings, policy) for policy in settings.policies}
 
     def _of(self, collection: str) -> CollectionPolicy:
         policy = self._known.get(collection)
@@ -52,15 +51,10 @@ class Policies:
 
     def options(self, collection: str) -> CaptureOptions:
         """Return what the change streams of a collection are opened with."""
-        policy = self._of(collection)
         home = self._settings.mongo_database
         database = Namespace.of(collection, home=home).database
-        return CaptureOptions(
-            database=None if database == home else database,
-            full_document=policy.full_document,
-            before_change=policy.before_change,
-            expanded_events=not EXPANDED_OPERATIONS.isdisjoint(policy.operations),
-        )
+        options = capture_options(self._of(collection))
+        return options if database == home else replace(options, database=database)
 
     def remedies(self, collection: str) -> Remedies:
         """Return what becomes of events of a collection that the stream doesn't take."""
@@ -92,8 +86,22 @@ class Policies:
                 assert_never(policy)
 
 
-def _encoder(policy: CollectionPolicy, *, stream: str, hiding: Hiding) -> Encode:
-    encoder = Encoder(stream=stream, form=SubjectForm.of(policy.subject), hiding=hiding)
+def capture_options(policy: CollectionPolicy) -> CaptureOptions:
+    """Return what change streams are opened with where `policy` is in force."""
+    return CaptureOptions(
+        full_document=policy.full_document,
+        before_change=policy.before_change,
+        expanded_events=not EXPANDED_OPERATIONS.isdisjoint(policy.operations),
+        pipeline=policy.pipeline,
+    )
+
+
+def _encoder(settings: Settings, policy: CollectionPolicy) -> Encode:
+    encoder = Encoder(
+        stream=settings.nats_stream_name,
+        form=SubjectForm.of(policy.subject),
+        hiding=_hiding(policy, key=settings.mongo_mask_key),
+    )
     return encoder if policy.on_poison == "stop" else DeadLetteringEncoder(encoder)
 
 
@@ -107,15 +115,14 @@ def _for_poison(policy: PoisonPolicy) -> Remedy:
             assert_never(policy)
 
 
-def _hiding(settings: Settings) -> Hiding:
-    """Return what the settings say of fields that aren't to be seen."""
-    treatments: dict[str, Treatment] = dict.fromkeys(settings.mongo_exclude_fields, Exclude())
-    for path, mask in map(split_mask, settings.mongo_mask_fields):
+def _hiding(policy: CollectionPolicy, *, key: SecretStr | None) -> Hiding:
+    """Return what a policy says of fields that aren't to be seen."""
+    treatments: dict[str, Treatment] = dict.fromkeys(policy.excluded, Exclude())
+    for path, mask in map(split_mask, policy.masks):
         match mask:
             case "redact":
                 treatments[path] = Redact()
             case "hash":
-                key = settings.mongo_mask_key
                 assert key is not None  # noqa: S101 - the settings are checked
                 treatments[path] = Hash(key.get_secret_value().encode())
             case _:

@@ -150,6 +150,7 @@ class SettingsWorkshop:
             source=MongoChangeSource(self._mongo, options=options),
             encode=self._policies,
             documents_per_s=self._settings.mongo_snapshot_documents_per_s,
+            pipeline=options.pipeline,
             observer=telemetry,
         )
 

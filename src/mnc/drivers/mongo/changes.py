@@ -1,10 +1,11 @@
 """Change streams of one database.
 
 Theory of operation. The filter runs on the server: one stream with a filter costs it far less than
-a stream for each collection. One event can fail the whole reply that it would be in, with the good
-ones before it: for its size, or for an image that is required and isn't there. Then the stream is
+a stream for each collection. What the user has MongoDB do with events comes behind it. One event
+can fail the whole reply that it would be in, with the good ones before it: for its size, for an
+image that is required and isn't there, or for what the user's stages make of it. Then the stream is
 opened anew after the last reply, and read one by one up to that event. One that is too large is
-read in another way (`large`); one without its image is reported, after all that came before it.
+read in another way (`large`); any other is reported, after all that came before it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from mnc.capture.options import CaptureOptions
 from mnc.capture.ports import Open, Reply, StartAfter, StartAt
+from mnc.config import pipeline_stages
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.cursor import ChangeCursor, CursorReply, Document
-from mnc.drivers.mongo.failures import IMAGE_MISSING, TOO_LARGE, source_error
+from mnc.drivers.mongo.failures import IMAGE_MISSING, TOO_LARGE, pipeline_error, source_error
 from mnc.drivers.mongo.large import LargeEventReader, Stage
-from mnc.errors import ForeignPositionError
+from mnc.errors import ForeignPositionError, SourceError
 from mnc.model import ClusterTime, Namespace, ResumeToken
 
 __all__ = ["MongoChangeSource", "MongoChangeStream"]
@@ -101,9 +103,11 @@ class MongoChangeStream:
         """Prepare one whose events go through `stages` on the server."""
         cursor = partial(ChangeCursor, connection, database=options.database)
         self._cursor = cursor()
-        self._large = LargeEventReader(cursor, options=options)
+        self._large = LargeEventReader(cursor)
         self._stage = _stage(options)
         self._stages = stages
+        self._chosen = pipeline_stages(options.pipeline)
+        """The user's own stages."""
         self._after: Document = {}
         self._to_read_alone = 0
         """How many events, at most, are read one by one before one that fails."""
@@ -115,7 +119,7 @@ class MongoChangeStream:
         self, start: Mapping[str, object], *, not_after: ClusterTime | None = None
     ) -> None:
         """Open the cursor. Raises SourceError; ForeignPositionError when `not_after` is to come."""
-        now = await self._in_thread(lambda: self._open(start))
+        now = await self._in_thread(lambda: self._open(start), opening=True)
         self.opened_at = _token(self._after)
         if now and not_after and not_after.seconds > now.time + _FUTURE_SLACK_S:
             # MongoDB accepts it in silence and would deliver nothing until that time has come.
@@ -153,21 +157,26 @@ class MongoChangeStream:
         return now
 
     def _pipeline(self, start: Mapping[str, object]) -> list[Mapping[str, object]]:
-        return [{"$changeStream": {**self._stage, **start}}, *self._stages]
+        chosen = self._chosen
+        match start:
+            case {"startAfter": {"_data": token}}:
+                chosen = [_letting_pass(token, stage) for stage in chosen]
+        return [{"$changeStream": {**self._stage, **start}}, *self._stages, *chosen]
 
     def _read(self, batch_size: int) -> CursorReply:
         wanted = 1 if self._to_read_alone else batch_size
         try:
             return self._cursor.more(wanted)
         except OperationFailure as error:
-            if error.code not in TOO_LARGE | IMAGE_MISSING:
+            is_events = error.code in TOO_LARGE | IMAGE_MISSING
+            if not is_events and self._failed_pipeline(error, opening=False) is None:
                 raise
             resume = {"startAfter": self._after}
             if wanted > 1:
                 self._to_read_alone = wanted
                 self._open(resume)
                 return self._read(batch_size)
-            if error.code in IMAGE_MISSING:
+            if error.code not in TOO_LARGE:
                 raise
             found = self._large.read(self._pipeline(resume))
             if found is None:
@@ -176,11 +185,14 @@ class MongoChangeStream:
             self._to_read_alone = 0
             return found
 
-    async def _in_thread(self, function: Callable[[], _T]) -> _T:
+    def _failed_pipeline(self, error: PyMongoError, *, opening: bool) -> SourceError | None:
+        return pipeline_error(error, opening=opening) if self._chosen else None
+
+    async def _in_thread(self, function: Callable[[], _T], *, opening: bool = False) -> _T:
         try:
             return await trio.to_thread.run_sync(function, limiter=self._limiter)
         except PyMongoError as error:
-            raise source_error(error) from error
+            raise self._failed_pipeline(error, opening=opening) or source_error(error) from error
 
 
 def _stage(options: CaptureOptions) -> dict[str, object]:
@@ -206,6 +218,19 @@ def _stages(names: Collection[str]) -> Sequence[Stage]:
         {"operationType": {"$in": ["dropDatabase", "invalidate"]}},
     ]
     return [{"$match": {"$or": wanted}}]
+
+
+def _letting_pass(token: str, stage: Stage) -> Stage:
+    """Return a stage of the user's that lets the event of `token` pass.
+
+    MongoDB goes on after a token only where it meets the token's event, which it doesn't return
+    again. A condition on a document that is looked up may not hold any more.
+    """
+    match stage:
+        case {"$match": condition}:
+            return {"$match": {"$or": [{"_id._data": token}, condition]}}
+        case _:
+            return stage
 
 
 def _token(document: Document) -> ResumeToken:

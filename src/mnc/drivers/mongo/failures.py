@@ -21,6 +21,7 @@ from mnc.errors import (
     EventTooLargeError,
     ForeignPositionError,
     ImageMissingError,
+    PipelineRefusedError,
     PositionLostError,
     SourceError,
     SourceRefusedError,
@@ -34,6 +35,7 @@ __all__ = [
     "TOO_LARGE",
     "Reason",
     "checkpoint_error",
+    "pipeline_error",
     "source_error",
 ]
 
@@ -59,6 +61,27 @@ TOO_LARGE = {10334}
 
 IMAGE_MISSING = {47}
 """NoMatchingDocument: an image is required, and the event has none."""
+
+_PIPELINE = {
+    2,  # BadValue
+    9,  # FailedToParse
+    14,  # TypeMismatch
+    15,  # Overflow
+    20,  # IllegalOperation
+    52,  # DollarPrefixedFieldName
+    56,  # EmptyFieldName
+    139,  # JSInterpreterFailure
+    146,  # ExceededMemoryLimit
+    168,  # InvalidPipelineOperator
+    241,  # ConversionFailure
+}
+"""What a stage or an expression is refused with, or fails with, if that has a name."""
+
+_NAMELESS = "Location"
+"""What the name of an error begins with that has none: checks of single stages and expressions."""
+
+_CAUSE = " :: caused by :: "
+_CAUSE_LIMIT_CHARS = 300
 
 _UNAUTHORIZED = {13, 8000}
 """Unauthorized, and Atlas's own error."""
@@ -216,6 +239,36 @@ def source_error(error: pymongo.errors.PyMongoError) -> SourceError:
         return SourceRefusedError(refusal.message, remedy=refusal.remedy, code=code)
     reason = _describe(error, code)
     return SourceUnavailableError(reason.message, remedy=reason.remedy, code=code)
+
+
+def pipeline_error(
+    error: pymongo.errors.PyMongoError, *, opening: bool
+) -> PipelineRefusedError | None:
+    """Return what an error means that may be a user's pipeline's, where there is one.
+
+    None if it is none. While a change stream is opened, no document has been looked at: only then
+    the server's own words may be passed on.
+    """
+    if not isinstance(error, pymongo.errors.OperationFailure):
+        return None
+    details = error.details or {}
+    name = str(details.get("codeName", ""))
+    if error.code in _NO_REPLICA_SET or not (error.code in _PIPELINE or name.startswith(_NAMELESS)):
+        return None
+    if opening:
+        words = str(details.get("errmsg", "")).rpartition(_CAUSE)[2][:_CAUSE_LIMIT_CHARS]
+        return PipelineRefusedError(
+            f"MongoDB refuses MONGO_PIPELINE, or a section's mongo_pipeline: {words} ({name})",
+            remedy="correct it",
+            code=error.code,
+        )
+    return PipelineRefusedError(
+        f"MONGO_PIPELINE, or a section's mongo_pipeline, fails at a change event ({name}, code "
+        f"{error.code})",
+        remedy="nothing was skipped; let its expressions bear every document, with $ifNull or "
+        "$convert's onError, or have a $match before them leave out what they can't",
+        code=error.code,
+    )
 
 
 def _image_missing(error: pymongo.errors.PyMongoError, code: int | None) -> ImageMissingError:

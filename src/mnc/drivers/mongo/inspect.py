@@ -7,8 +7,9 @@ way that the connector does it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pymongo
@@ -42,13 +43,15 @@ async def inspect_mongo(
     *,
     databases: Sequence[str],
     watched: Sequence[str],
+    options: Collection[CaptureOptions],
     tokens_collection: str,
     stream: str,
     timeout_s: float,
 ) -> MongoFacts:
     """Collect the facts about MongoDB, in `timeout_s` seconds at the most.
 
-    `databases` have something to watch, and `watched` are the keys of collections.
+    `databases` have something to watch, and `watched` are the keys of collections. `options` are
+    what change streams are opened with, in each database.
 
     Raises SourceError when it can't be reached, refuses the login, or doesn't answer in time.
 
@@ -58,6 +61,7 @@ async def inspect_mongo(
         connection,
         databases=databases,
         watched=watched,
+        options=options,
         tokens_collection=tokens_collection,
         stream=stream,
     )
@@ -77,6 +81,7 @@ class _Inspection:
         *,
         databases: Sequence[str],
         watched: Sequence[str],
+        options: Collection[CaptureOptions],
         tokens_collection: str,
         stream: str,
     ) -> None:
@@ -85,6 +90,7 @@ class _Inspection:
         self._database = connection.database
         self._databases = databases
         self._watched = {key: Namespace.of(key, home=connection.database.name) for key in watched}
+        self._options = options
         self._tokens_collection = tokens_collection
         self._stream = stream
 
@@ -99,12 +105,14 @@ class _Inspection:
         )
 
     async def _stream_errors(self) -> Mapping[str, SourceError]:
-        """Open change streams the way the connector does, and close them."""
+        """Open each kind of change stream the way the connector does, and close it."""
         errors = {}
-        for database in self._databases:
-            options = CaptureOptions(database=database)
+        for database, options in product(self._databases, self._options):
+            source = MongoChangeSource(
+                self._connection, options=replace(options, database=database)
+            )
             try:
-                await MongoChangeSource(self._connection, options=options).current_token()
+                await source.current_token()
             except SourceError as error:
                 errors[database] = error
         return errors

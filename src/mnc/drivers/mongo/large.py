@@ -17,7 +17,6 @@ from typing import Final, Protocol
 
 from pymongo.errors import NetworkTimeout, OperationFailure
 
-from mnc.capture.options import CaptureOptions
 from mnc.drivers.mongo.cursor import CursorReply, Document
 from mnc.drivers.mongo.failures import TOO_LARGE
 
@@ -54,9 +53,8 @@ class OneOffCursor(Protocol):
 class LargeEventReader:
     """Reads the next event of a change stream that fails for its size."""
 
-    def __init__(self, make_cursor: Callable[[], OneOffCursor], *, options: CaptureOptions) -> None:
+    def __init__(self, make_cursor: Callable[[], OneOffCursor]) -> None:
         self._make_cursor = make_cursor
-        self._options = options
 
     def read(self, pipeline: Sequence[Stage]) -> CursorReply | None:
         """Return the first event of `pipeline` alone, or None if its key alone is too large.
@@ -82,7 +80,7 @@ class LargeEventReader:
         """Return the event without as few fields as can be."""
         for count in range(1, len(_BY_SIZE) + 1):
             left_out = _BY_SIZE[:count]
-            with self._opened([*pipeline, {"$project": dict.fromkeys(left_out, 0)}]) as cursor:
+            with self._opened([*pipeline, *_without(left_out)]) as cursor:
                 try:
                     found = _next(cursor)
                 except OperationFailure as error:
@@ -90,7 +88,9 @@ class LargeEventReader:
                         raise
                     continue
             (event,) = found.events
-            event["truncated"] = [field for field in left_out if self._has(event, field)]
+            event["truncated"] = [
+                field for field, is_there in event["truncated"].items() if is_there
+            ]
             return found
         return None
 
@@ -117,17 +117,12 @@ class LargeEventReader:
         finally:
             cursor.close()
 
-    def _has(self, event: Document, field: str) -> bool:
-        """Say whether an event has a field, as it would be without its size."""
-        operation: str = event["operationType"]
-        if field == "fullDocumentBeforeChange":
-            has_images = self._options.before_change != "off"
-            return has_images and operation in {"update", "replace", "delete"}
-        if field == "fullDocument" and operation == "update":
-            return self._options.full_document != "off"
-        if field == "fullDocument":
-            return operation in {"insert", "replace"}
-        return operation == "update"
+
+def _without(fields: Sequence[str]) -> Sequence[Stage]:
+    """Return the stages that leave fields out, and say of each whether there was a value."""
+    # Only the server knows: a document may be null, and the user's stages may have removed it.
+    there = {field: {"$gt": [f"${field}", None]} for field in fields}
+    return [{"$set": {"truncated": there}}, {"$project": dict.fromkeys(fields, 0)}]
 
 
 def reassemble(fragments: Sequence[CursorReply], *, token: Document) -> Document:

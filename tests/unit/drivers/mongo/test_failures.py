@@ -16,7 +16,7 @@ from pymongo.errors import (
     WTimeoutError,
 )
 
-from mnc.drivers.mongo.failures import checkpoint_error, source_error
+from mnc.drivers.mongo.failures import checkpoint_error, pipeline_error, source_error
 from mnc.errors import (
     CheckpointRefusedError,
     CheckpointUnavailableError,
@@ -24,6 +24,7 @@ from mnc.errors import (
     ForeignPositionError,
     ImageMissingError,
     MncError,
+    PipelineRefusedError,
     PositionLostError,
     Recovery,
     SourceRefusedError,
@@ -130,3 +131,50 @@ def test_no_error_quotes_the_servers_text(error: PyMongoError) -> None:
     for translated in (source_error(error), checkpoint_error(error)):
         assert "secret" not in str(translated)
         assert "host" not in str(translated).lower()
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (2, "BadValue"),
+        (9, "FailedToParse"),
+        (14, "TypeMismatch"),
+        (168, "InvalidPipelineOperator"),
+        (241, "ConversionFailure"),
+        (17124, "Location17124"),
+    ],
+)
+def test_a_pipelines_errors_are_told_in_the_servers_words_only_at_the_opening(
+    code: int, name: str
+) -> None:
+    """They name the setting and wait for a person; later words may quote documents."""
+    words = "Invalid $set :: caused by :: unknown operator"
+    error = OperationFailure(_SECRET, code, {"codeName": name, "errmsg": words})
+    refused = pipeline_error(error, opening=True)
+    failed = pipeline_error(error, opening=False)
+    for found in (refused, failed):
+        assert type(found) is PipelineRefusedError
+        assert found.recovery is Recovery.WAIT
+        assert found.code == code
+        assert "MONGO_PIPELINE" in found.message
+        assert name in found.message
+        assert found.remedy
+        assert "secret" not in str(found)
+        assert "$set" not in str(found)
+    assert ("unknown operator" in str(refused), "unknown operator" in str(failed)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *_CONNECTION_ERRORS,
+        *[_failure(code, name) for code, name in _PASSING],
+        *[_failure(code) for code in (286, 280, 260, 10334, 47, *_UNAUTHORIZED)],
+        _failure(40573, "Location40573"),
+    ],
+    ids=lambda error: f"{type(error).__name__}{getattr(error, 'code', '')}",
+)
+def test_what_is_none_of_a_pipelines_is_not_taken_for_it(error: PyMongoError) -> None:
+    """An outage, a lost position and a missing right stay what they are beside a pipeline."""
+    assert pipeline_error(error, opening=True) is None
+    assert pipeline_error(error, opening=False) is None
