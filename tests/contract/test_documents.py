@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import random
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -221,6 +222,36 @@ async def test_more_than_a_reply_holds_comes_in_several(
     found = await _read_all(documents, namespace, since=_now(mongo_client), limit=9, pipeline=_ANY)
     assert _ids(found) == [0, 1, 2]
     assert _open_cursors(mongo_client) == before
+
+
+async def test_what_is_written_meanwhile_disturbs_no_chunk(
+    documents: MongoDocuments, mongo_client: MongoClient[dict[str, Any]], database: str
+) -> None:
+    """Between a chunk's two queries documents come and go; the others are read once, in order."""
+    namespace, users = (
+        Namespace(database=database, collection="users"),
+        mongo_client[database].users,
+    )
+    users.insert_many({"_id": number, "is_kept": number % 3 > 0} for number in range(0, 600, 2))
+    since, rng, is_read = _now(mongo_client), random.Random(5), trio.Event()
+
+    def write() -> None:
+        while not is_read.is_set():
+            number = rng.randrange(1, 600, 2)
+            if not users.delete_one({"_id": number}).deleted_count:
+                users.insert_one({"_id": number, "is_kept": True})
+
+    kept = [number for number in range(0, 600, 2) if number % 3]
+    pipeline = '[{"$match": {"fullDocument.is_kept": true}}]'
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, write)
+        try:
+            found = await _read_all(documents, namespace, since=since, limit=7, pipeline=pipeline)
+        finally:
+            is_read.set()
+    ids = [number for number in _ids(found) if isinstance(number, int)]
+    assert [number for number in ids if number % 2 == 0] == kept
+    assert ids == sorted(set(ids))
 
 
 async def test_a_document_at_which_a_pipeline_fails_is_an_error(

@@ -124,10 +124,11 @@ class MongoDocuments:
             for found in cursor["firstBatch"]
         }
         if cursor["id"]:
-            # They are over 16 MiB together: what is missing comes with the next chunk.
+            # They are over 16 MiB together. All that passes up to the last one is here, and what
+            # is missing comes with the next chunk.
             collection = wanted.namespace.collection
             self._ask(wanted, {"killCursors": collection, "cursors": [bson.Int64(cursor["id"])]})
-            keys = keys[: keys.index(list(changes)[-1]) + 1]
+            keys = list(changes)
         return Chunk(
             documents=[Document(change=changes.get(key), key=key) for key in keys],
             size_bytes=len(listed.raw) + len(reply.raw),
