@@ -11,7 +11,7 @@ watcher and consumer are processes of their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,30 @@ class Latencies:
         return percentile(self.seconds, 0.5)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _AtRate:
+    """What was measured at one rate: the whole way, and its floors."""
+
+    name: str
+    source: Latencies
+    sink: Latencies
+    whole: Latencies
+    cpu_us: Sequence[float]
+    """Of the connector and of each server, for an event on the whole way."""
+
+    def rows(self) -> Iterator[Sequence[str]]:
+        """Give the figures as they are printed."""
+        ratio = self.whole.median_s / (self.source.median_s + self.sink.median_s)
+        yield f"{self.name}: insert to change stream", *self.source.cells(), "", _late(self.source)
+        yield f"{self.name}: publish to ack", *self.sink.cells(), "", ""
+        yield (
+            f"{self.name}: insert to consumer",
+            *self.whole.cells(),
+            f"{ratio:.1f}",
+            _late(self.whole),
+        )
+
+
 @click.command()
 @click.option(
     "--rate",
@@ -66,52 +90,25 @@ class Latencies:
 @plot_option
 def main(*, rates: Sequence[int], seconds: float, warm_up_s: float, plot: Path | None) -> None:
     """Print percentiles of the latency at some rates, and of its floors."""
-    rows: list[Sequence[str]] = []
-    costs: list[Sequence[str]] = []
-    lines: dict[str, Sequence[tuple[float, float]]] = {}
+    measured = []
     for rate in rates:
         click.echo(f"{rate:,} a second ...", err=True)
-        load = Load(per_s=rate, seconds=seconds, warm_up_s=warm_up_s)
-        with fresh_servers() as servers:
-            ask_jetstream(
-                servers.nats_server.url,
-                f"STREAM.CREATE.{_FLOOR_STREAM}",
-                {"name": _FLOOR_STREAM, "subjects": [_FLOOR_STREAM]},
-            )
-
-            source = _measure_source(servers, load)
-            sink = _measure_sink(servers, load)
-            connector = servers.start([_COLLECTION])
-            connector.wait_ready()
-            meter = servers.cpu_meter([connector])
-            whole = measure_connector(servers, _COLLECTION, load)
-            spent = meter.spent_s()
-        floor_s = source.median_s + sink.median_s
-        rows += [
-            (f"{rate:,}/s: insert to change stream", *source.cells(), "", _late(source)),
-            (f"{rate:,}/s: publish to ack", *sink.cells(), "", ""),
-            (
-                f"{rate:,}/s: insert to consumer",
-                *whole.cells(),
-                f"{whole.median_s / floor_s:.1f}",
-                _late(whole),
-            ),
-        ]
-        costs.append(
-            (
-                f"{rate:,}/s: insert to consumer",
-                *(f"{per_event_us(spent_s, load.documents):.0f}" for spent_s in spent.values()),
-            )
-        )
-        lines[f"{rate:,}/s, insert to consumer"] = _distribution(whole.seconds)
-        lines[f"{rate:,}/s, insert to change stream"] = _distribution(source.seconds)
+        measured.append(_measure(Load(per_s=rate, seconds=seconds, warm_up_s=warm_up_s)))
     print_table(
         "Latency",
         ("", *COLUMNS, "p50 / sum of floors", "writer late, p99 ms"),
-        rows,
+        [row for each in measured for row in each.rows()],
     )
-    print_table("CPU an event, µs", ("", "connector", "mongod", "nats-server"), costs)
+    print_table(
+        "CPU an event, µs",
+        ("", "connector", "mongod", "nats-server"),
+        [(each.name, *(f"{spent_us:.0f}" for spent_us in each.cpu_us)) for each in measured],
+    )
     if plot:
+        lines = {}
+        for each in measured:
+            lines[f"{each.name}: insert to consumer"] = _distribution(each.whole.seconds)
+            lines[f"{each.name}: insert to change stream"] = _distribution(each.source.seconds)
         save_lines(
             plot,
             title="Latency by percentile",
@@ -121,6 +118,29 @@ def main(*, rates: Sequence[int], seconds: float, warm_up_s: float, plot: Path |
             logarithmic="xy",
             ticks={2: "50", 10: "90", 100: "99", 1000: "99.9"},
         )
+
+
+def _measure(load: Load) -> _AtRate:
+    with fresh_servers() as servers:
+        ask_jetstream(
+            servers.nats_server.url,
+            f"STREAM.CREATE.{_FLOOR_STREAM}",
+            {"name": _FLOOR_STREAM, "subjects": [_FLOOR_STREAM]},
+        )
+        source = _measure_source(servers, load)
+        sink = _measure_sink(servers, load)
+        connector = servers.start([_COLLECTION])
+        connector.wait_ready()
+        meter = servers.cpu_meter([connector])
+        whole = measure_connector(servers, _COLLECTION, load)
+        spent = meter.spent_s()
+    return _AtRate(
+        name=f"{load.per_s:,}/s",
+        source=source,
+        sink=sink,
+        whole=whole,
+        cpu_us=[per_event_us(spent_s, load.documents) for spent_s in spent.values()],
+    )
 
 
 def measure_connector(servers: Servers, collection: str, load: Load) -> Latencies:
