@@ -29,7 +29,9 @@ ROWS: Mapping[str, Sequence[Panel]] = {
         ),
         Panel("Captured", "bool", [Level(metric="mnc_lane_capturing", by=LANE)]),
         Panel("Lag, 99 % of batches", "s", [Quantile(metric="mnc_lag_seconds", by=LANE)]),
-        Panel("Way of publishing", "bool", [Level(metric="mnc_publish_mode", by=("mode",))]),
+        Panel(
+            "Way of publishing", "bool", [Level(metric="mnc_publish_mode", by=("stream", "mode"))]
+        ),
     ),
     "Events": (
         Panel("Read", "ops", [Rate(metric="mnc_events_captured", by=LANE)]),

@@ -42,4 +42,6 @@ class MongoStoreHarness:
 
     def store(self, stream: str = "cs") -> NewcomerStore:
         """Return a new store."""
-        return MongoCheckpointStore(self._connection, collection=TOKENS_COLLECTION, stream=stream)
+        return MongoCheckpointStore(
+            self._connection, collection=TOKENS_COLLECTION, stream_of=lambda _: stream
+        )

@@ -15,11 +15,15 @@ pytestmark = pytest.mark.usefixtures("deadline")
 
 
 def _requests(connection: MongoConnection, stream: str = "cs") -> MongoSnapshotRequests:
-    return MongoSnapshotRequests(connection, collection=TOKENS_COLLECTION, stream=stream)
+    return MongoSnapshotRequests(
+        connection, collection=TOKENS_COLLECTION, stream_of=lambda _: stream
+    )
 
 
 def _store(connection: MongoConnection, stream: str = "cs") -> MongoCheckpointStore:
-    return MongoCheckpointStore(connection, collection=TOKENS_COLLECTION, stream=stream)
+    return MongoCheckpointStore(
+        connection, collection=TOKENS_COLLECTION, stream_of=lambda _: stream
+    )
 
 
 async def test_a_request_stands_until_it_is_accepted(

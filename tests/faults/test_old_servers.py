@@ -7,6 +7,7 @@ The streams forget message ids after 100 ms.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from functools import partial
 from threading import Event
@@ -112,7 +113,8 @@ def check_mode(connector: ConnectorProcess, mode: str) -> None:
     publishing = connector.get("/status").json()["publishing"]
     assert publishing["mode"] == mode
     assert bool(publishing["not_promised"]) == (mode != "atomic")
-    assert f'mnc_publish_mode{{mode="{mode}"}} 1.0' in connector.get("/metrics").text
+    shown = connector.get("/metrics").text
+    assert re.search(rf'mnc_publish_mode{{mode="{mode}",stream="\w+"}} 1\.0', shown)
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,12 @@ class FakeWorkshop:
         """Every reader that was built, in order."""
         self.options: dict[str, CaptureOptions] = {}
         """What collections want of their change streams, if not the usual."""
+        self.own_streams: dict[str, str] = {}
+        """The streams of collections that have another one than the others."""
+        self.broken: dict[str, MncError] = {}
+        """What is wrong with streams from the beginning, by their names."""
+        self.deaf: dict[str, MncError] = {}
+        """What the lanes of streams meet that were found to be well, by their names."""
         self._world = world
         self._in_flight = trio.CapacityLimiter(batches_in_flight)
         self._checkpoint_interval_s = checkpoint_interval_s
@@ -147,9 +153,15 @@ class FakeWorkshop:
         self._lost_history = lost_history
         self._rng = rng
 
-    async def prepare(self, failures: Collection[MncError], /) -> None:
+    def stream(self, collection: str, /) -> str:
+        """Return the only stream, unless a test says that a collection has one of its own."""
+        return self.own_streams.get(collection, _STREAM)
+
+    async def prepare(self, stream: str, failures: Collection[MncError], /) -> None:
         """Make sure of the stream."""
         del failures  # asking costs nothing here
+        if stream in self.broken:
+            raise self.broken[stream]
         await self._world.stream.ensure()
 
     async def lane(
@@ -163,6 +175,8 @@ class FakeWorkshop:
         snapshot: bool,
     ) -> Lane:
         """Acquire a collection and build its lane."""
+        if (name := self.stream(collection)) in self.deaf:
+            raise self.deaf[name]
         subject = marker_subject(stream=_STREAM, collection=collection)
         reached = await acquire(
             telemetry.namespace,

@@ -9,6 +9,7 @@ import pytest
 
 from mnc.config import load_settings, settings_in_force
 from mnc.errors import ConfigError
+from mnc.model import Namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +77,7 @@ def test_the_first_section_that_matches_counts(toml: Callable[[str], dict[str, s
     assert (plain.full_document, plain.before_change) == ("off", "off")
     assert (plain.excluded, plain.masks) == (("ssn",), ("email:redact",))
     assert plain.pipeline == '[{"$unset":"fullDocument.a"}]'
+    assert plain.stream == "cs"
     assert (plain.on_poison, plain.oversize) == ("deadletter", "objectstore")
     first = settings.policy("orders_1")
     assert first == replace(
@@ -97,6 +99,30 @@ def test_the_first_section_that_matches_counts(toml: Callable[[str], dict[str, s
         on_poison="stop",
     )
     assert set(settings.policies) == {plain, first, second}
+
+
+def test_a_section_may_have_a_stream_of_its_own(
+    toml: Callable[[str], dict[str, str]],
+) -> None:
+    """Its collections go there, all else by NATS_STREAM_NAME, and both are known by name."""
+    sections = (
+        '[[collections]]\nmatch = "payments"\nnats_stream_name = "cs"\n'
+        '[[collections]]\nmatch = ["*", "crm.*"]\nnats_stream_name = "rest"\n'
+    )
+    settings = load_settings(toml(sections) | {"MONGO_WATCH_COLLECTIONS": "*,crm.*,hr.a"})
+    assert settings.streams == ("cs", "rest")
+    found = {
+        name: settings.stream_of(Namespace.of(name, home="shop"))
+        for name in ("payments", "users", "crm.users", "hr.a", "")
+    }
+    # What looks for collections has no collection's name.
+    assert found == {
+        "payments": "cs",
+        "users": "rest",
+        "crm.users": "rest",
+        "hr.a": "cs",
+        "": "cs",
+    }
 
 
 def test_without_sections_all_collections_are_alike() -> None:
@@ -164,6 +190,14 @@ def test_sections_are_among_the_settings_in_force(
         ),
         ('match = []\nnats_oversize = "stop"', "[[collections]] 2 ([]), match: found [] in {path}"),
         ('match = "!a"', "[[collections]] 2 ('!a'), match: found '!a' in {path}: nothing is left"),
+        (
+            'match = "a"\nnats_stream_name = "a.b"',
+            "[[collections]] 2 ('a'), nats_stream_name: found 'a.b' in {path}: it is empty or has",
+        ),
+        (
+            'match = "a"\nnats_stream_name = "OBJ_cs_payloads"',
+            "[[collections]] 2 ('a'), nats_stream_name: found 'OBJ_cs_payloads' in {path}: streams",
+        ),
         ('match = "a$b"', "[[collections]] 2 ('a$b'), match: found 'a$b' in {path}: 'a$b' is not"),
     ],
 )

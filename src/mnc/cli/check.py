@@ -71,6 +71,9 @@ async def _ask_servers(settings: Settings, timeout_s: float) -> list[Finding]:
     mongo = MongoConnection(settings.mongo_uri.get_secret_value(), app_name="mnc check")
     session = NatsSession(settings.nats_servers, name="mnc check", security=settings)
     watched = await _watched(mongo, settings.selections, timeout_s)
+    watched_of: dict[str, list[str]] = {name: [] for name in settings.streams}
+    for key in watched:
+        watched_of[settings.policy(key).stream].append(key)
 
     async def ask_mongo() -> MongoFacts | SourceError:
         try:
@@ -80,20 +83,15 @@ async def _ask_servers(settings: Settings, timeout_s: float) -> list[Finding]:
                 watched=watched,
                 options={capture_options(policy) for policy in settings.policies},
                 tokens_collection=settings.mongo_resume_tokens_collection,
-                stream=settings.nats_stream_name,
+                stream_of=settings.stream_of,
                 timeout_s=timeout_s,
             )
         except SourceError as error:
             return error
 
-    async def ask_nats() -> NatsFacts | SinkError:
+    async def ask_nats() -> Sequence[NatsFacts] | SinkError:
         try:
-            return await inspect_nats(
-                session,
-                stream=settings.nats_stream_name,
-                watched=watched,
-                timeout_s=timeout_s,
-            )
+            return await inspect_nats(session, watched=watched_of, timeout_s=timeout_s)
         except SinkError as error:
             return error
 
@@ -108,7 +106,10 @@ async def _ask_servers(settings: Settings, timeout_s: float) -> list[Finding]:
         *nats_findings(
             of_nats,
             require_fencing=settings.nats_require_fencing,
-            oversize=settings.nats_oversize,
+            oversizes={
+                name: {it.oversize for it in settings.policies if it.stream == name}
+                for name in settings.streams
+            },
         ),
     ]
 

@@ -78,6 +78,14 @@ def migrate(
             "an earlier connector had collections of the database in MONGO_URI, each by its name",
             remedy="leave out others for this command",
         )
+    if settings.streams != (settings.nats_stream_name,):
+        raise ConfigError(
+            "MNC_CONFIG",
+            f"sections have streams of their own: {', '.join(settings.streams[1:])}; but positions "
+            "are taken over for NATS_STREAM_NAME alone",
+            remedy="run this command without MNC_CONFIG once for each stream: with its name in "
+            "NATS_STREAM_NAME, and its collections in MONGO_WATCH_COLLECTIONS",
+        )
     configure_logging("error", "auto")
     plan = trio.run(_migrate, settings, place, earlier_streams, timeout_s, is_applied)
     for standing, decision in plan:
@@ -105,7 +113,7 @@ async def _migrate(
     store = MongoCheckpointStore(
         mongo,
         collection=settings.mongo_resume_tokens_collection,
-        stream=settings.nats_stream_name,
+        stream_of=settings.stream_of,
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(session.run)

@@ -44,13 +44,13 @@ async def _request(settings: Settings, collections: Sequence[str]) -> None:
     requests = MongoSnapshotRequests(
         mongo,
         collection=settings.mongo_resume_tokens_collection,
-        stream=settings.nats_stream_name,
+        stream_of=settings.stream_of,
     )
     for name in collections:
         namespace = Namespace.of(name, home=settings.mongo_database)
         if not await requests.make(namespace):
             raise CheckpointRefusedError(
-                f"{namespace} is not watched for stream {settings.nats_stream_name} yet",
+                f"{namespace} is not watched for stream {settings.stream_of(namespace)} yet",
                 remedy="start `mnc serve` first, with MONGO_SNAPSHOT=initial if the documents that "
                 "are there are wanted",
             )

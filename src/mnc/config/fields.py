@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mnc.config.names import check_subject, check_unique
+from mnc.config.names import check_stream, check_subject, check_unique
 from mnc.config.paths import check_masks, check_paths
 from mnc.config.pipeline import check_pipeline
 from mnc.model import Operation
@@ -23,6 +23,7 @@ __all__ = [
     "Paths",
     "Pipeline",
     "PoisonPolicy",
+    "StreamName",
     "Subject",
 ]
 
@@ -75,6 +76,9 @@ Masks = Annotated[tuple[str, ...], CommaSeparated, AfterValidator(check_masks)]
 
 Pipeline = Annotated[str, AfterValidator(check_pipeline)]
 """The text of an array of stages."""
+
+StreamName = Annotated[str, AfterValidator(check_stream)]
+"""The name of a stream, which its subjects begin with."""
 
 Subject = Annotated[str, AfterValidator(check_subject)]
 """The template of a subject."""

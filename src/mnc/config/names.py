@@ -82,10 +82,13 @@ def check_stream(name: str) -> str:
     """Return a stream's name if it is also a legal first token of its subjects.
 
     Raises ValueError if not. Names that begin with `$` or `_` are refused because the subjects
-    below them (`$JS`, `$SYS`, `_INBOX`) are NATS's own.
+    below them (`$JS`, `$SYS`, `_INBOX`) are NATS's own; those that begin with `OBJ_` because so
+    are called the streams that object stores are, the one of a stream's large payloads too.
     """
     if name.startswith(("$", "_")):
         raise ValueError("subjects that begin with $ or _ are NATS's own")
+    if name.startswith("OBJ_"):
+        raise ValueError("streams that begin with OBJ_ are the object stores of NATS")
     if not name or not name.isprintable() or _STREAM_FORBIDS.intersection(name):
         raise ValueError("it is empty or has a character that a stream's name may not have")
     if len(name.encode()) > _STREAM_MAX_BYTES:

@@ -21,6 +21,7 @@ from mnc.config.fields import (
     Paths,
     Pipeline,
     PoisonPolicy,
+    StreamName,
     Subject,
 )
 from mnc.config.selection import Selections, check_entry
@@ -60,6 +61,7 @@ class Section(BaseModel):
     mongo_exclude_fields: Paths | None = None
     mongo_mask_fields: Masks | None = None
     mongo_pipeline: Pipeline | None = None
+    nats_stream_name: StreamName | None = None
     nats_subject: Subject | None = None
     publish_on_poison: Annotated[PoisonPolicy, AnyCase] | None = None
     nats_oversize: Annotated[OversizePolicy, AnyCase] | None = None
@@ -97,6 +99,8 @@ class _Defaults(Protocol):
     @property
     def mongo_pipeline(self) -> str: ...
     @property
+    def nats_stream_name(self) -> str: ...
+    @property
     def nats_subject(self) -> str: ...
     @property
     def publish_on_poison(self) -> PoisonPolicy: ...
@@ -117,8 +121,10 @@ class CollectionPolicy:
     """Paths of fields that are masked, each with how."""
     pipeline: str
     """What change events go through on the server; NO_PIPELINE for nothing."""
+    stream: str
+    """The name of the stream."""
     subject: str
-    """The template."""
+    """The template of subjects."""
     on_poison: PoisonPolicy
     oversize: OversizePolicy
 
@@ -135,6 +141,7 @@ class CollectionPolicy:
             excluded=chosen(own.mongo_exclude_fields, settings.mongo_exclude_fields),
             masks=chosen(own.mongo_mask_fields, settings.mongo_mask_fields),
             pipeline=chosen(own.mongo_pipeline, settings.mongo_pipeline),
+            stream=own.nats_stream_name or settings.nats_stream_name,
             subject=own.nats_subject or settings.nats_subject,
             on_poison=own.publish_on_poison or settings.publish_on_poison,
             oversize=own.nats_oversize or settings.nats_oversize,

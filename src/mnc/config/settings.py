@@ -5,7 +5,7 @@ The messages about wrong settings, `mnc serve --help` and docs/settings.md are m
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -28,13 +28,13 @@ from mnc.config.fields import (
     Paths,
     Pipeline,
     PoisonPolicy,
+    StreamName,
     Subject,
 )
 from mnc.config.names import (
     check_cluster,
     check_collection,
     check_node_name,
-    check_stream,
 )
 from mnc.config.paths import check_hidden
 from mnc.config.pipeline import NO_PIPELINE
@@ -42,7 +42,7 @@ from mnc.config.sections import NO_SECTION, CollectionPolicy, Section, SectionEr
 from mnc.config.security import NatsSecurity, login_setting
 from mnc.config.selection import Selections, check_entry
 from mnc.config.uris import mongo_database, nats_servers, split_nats_login
-from mnc.model import BeforeChange, FullDocument, Operation, collection_key
+from mnc.model import BeforeChange, FullDocument, Namespace, Operation, collection_key
 
 __all__ = [
     "AssignmentPolicy",
@@ -162,9 +162,11 @@ class Settings(NatsSecurity):
         Allowed("nats:// or tls://[user:password@ or token@]host[:port], separated by commas"),
     ] = SecretStr("nats://127.0.0.1:4222")
     nats_stream_name: Annotated[
-        str,
+        StreamName,
         Field(description="The JetStream stream, and the first token of its subjects."),
-        Allowed(r"up to 255 bytes without white space or any of . * > / \ and not $ or _ first"),
+        Allowed(
+            r"up to 255 bytes without white space or any of . * > / \ and not $, _ or OBJ_ first"
+        ),
     ] = "cs"
     nats_subject: Annotated[
         Subject,
@@ -301,6 +303,23 @@ class Settings(NatsSecurity):
         return {CollectionPolicy.of(self, section) for section in (NO_SECTION, *self.collections)}
 
     @property
+    def streams(self) -> Sequence[str]:
+        """The names of all streams that collections may go to, `nats_stream_name` first."""
+        own = (section.nats_stream_name for section in self.collections)
+        return tuple(dict.fromkeys((self.nats_stream_name, *filter(None, own))))
+
+    def stream_of(self, namespace: Namespace) -> str:
+        """Return the name of a collection's stream.
+
+        Where there is no collection's name, as for what looks for collections, that is the one of
+        `nats_stream_name`, whatever a section's globs match.
+        """
+        if not namespace.collection:
+            return self.nats_stream_name
+        key = collection_key(namespace.database, namespace.collection, home=self.mongo_database)
+        return self.policy(key).stream
+
+    @property
     def nats_servers(self) -> tuple[str, ...]:
         """The servers of `nats_server_url`, with their credentials: not for logs."""
         return nats_servers(self.nats_server_url.get_secret_value())
@@ -353,11 +372,6 @@ class Settings(NatsSecurity):
         if login and (other := login_setting(info.data)):
             raise ValueError(f"it has credentials in it, and {other} is set too; keep one of them")
         return value
-
-    @field_validator("nats_stream_name")
-    @classmethod
-    def _is_a_stream(cls, name: str) -> str:
-        return check_stream(name)
 
     @field_validator("raft_cluster_name")
     @classmethod

@@ -128,7 +128,7 @@ class AccountFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NatsFacts:
-    """What NATS says of itself."""
+    """What NATS says of itself and of one stream."""
 
     address: str
     stream: str

@@ -1,8 +1,9 @@
-"""What the facts about NATS and the stream mean for the connector. Pure."""
+"""What the facts about NATS and the streams mean for the connector. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
@@ -20,25 +21,56 @@ _EVENT_MAX_BYTES = 16 * 1024 * 1024
 _AGE_MIN_S = 24 * 3600.0
 """Consumers that are down for a night should still find what happened."""
 
+_RISKS: tuple[OversizePolicy, ...] = ("stop", "deadletter", "objectstore")
+"""What there is most to say about comes first."""
+
 _finding = partial(Finding, area="NATS")
 
 
 def nats_findings(
-    facts: NatsFacts | SinkError, *, require_fencing: bool, oversize: OversizePolicy
+    facts: Sequence[NatsFacts] | SinkError,
+    *,
+    require_fencing: bool,
+    oversizes: Mapping[str, Collection[OversizePolicy]],
 ) -> list[Finding]:
-    """Judge the facts, or the error that kept them from being collected."""
+    """Judge the facts of each stream, or the error that kept them from being collected.
+
+    `oversizes` are the policies for the collections of each stream, by its name.
+    """
     if isinstance(facts, SinkError):
         return [
             _finding(check="reachable", level="problem", found=facts.message, remedy=facts.remedy)
         ]
-    return list(_judge(facts, require_fencing=require_fencing, oversize=oversize))
+    return list(_judge(facts, require_fencing=require_fencing, oversizes=oversizes))
 
 
 def _judge(
+    streams: Sequence[NatsFacts],
+    *,
+    require_fencing: bool,
+    oversizes: Mapping[str, Collection[OversizePolicy]],
+) -> Iterator[Finding]:
+    server = streams[0]
+    yield _finding(check="reachable", level="ok", found=f"connected to {server.address}")
+    yield _finding(check="version", level="ok", found=version_text(server.version))
+    for facts in streams:
+        oversize = _riskiest(oversizes[facts.stream])
+        for finding in _of_stream(facts, require_fencing=require_fencing, oversize=oversize):
+            if len(streams) == 1:
+                yield finding
+            else:
+                yield replace(finding, found=f"stream {facts.stream}: {finding.found}")
+    of_all = {policy for policies in oversizes.values() for policy in policies}
+    yield _max_payload(server.max_payload_bytes, _riskiest(of_all))
+
+
+def _riskiest(policies: Collection[OversizePolicy]) -> OversizePolicy:
+    return next(policy for policy in _RISKS if policy in policies)
+
+
+def _of_stream(
     facts: NatsFacts, *, require_fencing: bool, oversize: OversizePolicy
 ) -> Iterator[Finding]:
-    yield _finding(check="reachable", level="ok", found=f"connected to {facts.address}")
-    yield _finding(check="version", level="ok", found=version_text(facts.version))
     yield _permissions(facts)
     if isinstance(facts.account, SinkError):
         yield _finding(
@@ -51,7 +83,6 @@ def _judge(
         yield _jetstream(facts.account)
         yield _publishing(facts.without_batches, require_fencing=require_fencing)
         yield from _stream(facts, facts.account, oversize)
-    yield _max_payload(facts.max_payload_bytes, oversize)
 
 
 def _publishing(without_batches: SinkError | None, *, require_fencing: bool) -> Finding:

@@ -7,7 +7,7 @@ from functools import partial
 
 from mnc.checkpoint.position import resume_from
 from mnc.errors import CheckpointError, SinkError, SourceError
-from mnc.model import ClusterTime
+from mnc.model import Checkpoint, ClusterTime
 from mnc.preflight.facts import MongoFacts, NatsFacts, OplogFacts
 from mnc.preflight.finding import Finding
 from mnc.preflight.quantities import duration_text
@@ -21,21 +21,26 @@ _finding = partial(Finding, area="MongoDB", check="positions")
 
 
 def position_findings(
-    mongo: MongoFacts | SourceError, nats: NatsFacts | SinkError
+    mongo: MongoFacts | SourceError, nats: Sequence[NatsFacts] | SinkError
 ) -> list[Finding]:
     """Compare the positions with the oplog; nothing when they can't be known.
 
     A position is the later one of a token document and a position marker, so both servers have to
-    have answered.
+    have answered. `nats` has the facts of each stream.
     """
     if isinstance(mongo, SourceError) or isinstance(mongo.checkpoints, CheckpointError):
         return []
-    if isinstance(nats, SinkError) or isinstance(nats.account, SinkError):
+    if isinstance(nats, SinkError):
         return []
     now = mongo.cluster_time
     if now is None:
         return []
-    markers = {} if nats.account.stream is None else nats.account.stream.markers
+    markers: dict[str, Checkpoint] = {}
+    for facts in nats:
+        if isinstance(facts.account, SinkError):
+            return []
+        if facts.account.stream is not None:
+            markers |= facts.account.stream.markers
     reached = {
         name: checkpoint.position.token.cluster_time
         for name in mongo.watched

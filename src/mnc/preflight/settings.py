@@ -20,7 +20,7 @@ def settings_findings(settings: Settings, near_misses: Mapping[str, str]) -> lis
         f"{', '.join(settings.mongo_watch_operations)} of "
         f"{', '.join(settings.mongo_watch_collections)} in "
         f"database{'s' if len(databases) > 1 else ''} {', '.join(databases)}, "
-        f"into stream {settings.nats_stream_name}"
+        f"into stream{'s' if len(settings.streams) > 1 else ''} {', '.join(settings.streams)}"
     )
     return [
         _finding(check="watched", level="ok", found=asked_for),

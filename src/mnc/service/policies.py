@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from mnc.capture.demultiplex import Encode
 from mnc.capture.options import CaptureOptions
 from mnc.capture.ports import ChangeDocument
-from mnc.config import CollectionPolicy, OversizePolicy, PoisonPolicy, Settings
+from mnc.config import CollectionPolicy, PoisonPolicy, Settings
 from mnc.config.paths import split_mask
 from mnc.drivers.nats.claims import JetStreamPayloads
 from mnc.drivers.nats.session import NatsSession
@@ -32,11 +32,12 @@ class Policies:
         self._settings = settings
         self._known: dict[str, CollectionPolicy] = {}
         self._known_encoders: dict[str, Encode] = {}
-        self._payloads = JetStreamPayloads(
-            session,
-            stream=settings.nats_stream_name,
-            ack_timeout_s=settings.nats_ack_timeout_s,
-        )
+        self._payloads = {
+            stream: JetStreamPayloads(
+                session, stream=stream, ack_timeout_s=settings.nats_ack_timeout_s
+            )
+            for stream in settings.streams
+        }
         self._encoders = {policy: _encoder(settings, policy) for policy in settings.policies}
 
     def _of(self, collection: str) -> CollectionPolicy:
@@ -44,6 +45,10 @@ class Policies:
         if policy is None:
             policy = self._known[collection] = self._settings.policy(collection)
         return policy
+
+    def stream(self, collection: str) -> str:
+        """Return the name of a collection's stream."""
+        return self._of(collection).stream
 
     def operations(self, collection: str) -> Collection[str]:
         """Return the operations of a collection that are published."""
@@ -59,9 +64,7 @@ class Policies:
     def remedies(self, collection: str) -> Remedies:
         """Return what becomes of events of a collection that the stream doesn't take."""
         policy = self._of(collection)
-        return Remedies(
-            oversize=self._for_oversize(policy.oversize), poison=_for_poison(policy.on_poison)
-        )
+        return Remedies(oversize=self._for_oversize(policy), poison=_for_poison(policy.on_poison))
 
     def encode(self, change: ChangeDocument, collection: str, /) -> EncodedEvent:
         """See `Encode.encode`."""
@@ -74,16 +77,16 @@ class Policies:
         """See `Encode.token_of`."""
         return Encoder.token_of(change)
 
-    def _for_oversize(self, policy: OversizePolicy) -> Remedy:
-        match policy:
+    def _for_oversize(self, policy: CollectionPolicy) -> Remedy:
+        match policy.oversize:
             case "objectstore":
-                return ClaimChecks(self._payloads)
+                return ClaimChecks(self._payloads[policy.stream])
             case "deadletter":
                 return DeadLetters()
             case "stop":
                 return Stop("set NATS_OVERSIZE=objectstore")
             case _:
-                assert_never(policy)
+                assert_never(policy.oversize)
 
 
 def capture_options(policy: CollectionPolicy) -> CaptureOptions:
@@ -98,7 +101,7 @@ def capture_options(policy: CollectionPolicy) -> CaptureOptions:
 
 def _encoder(settings: Settings, policy: CollectionPolicy) -> Encode:
     encoder = Encoder(
-        stream=settings.nats_stream_name,
+        stream=policy.stream,
         form=SubjectForm.of(policy.subject),
         hiding=_hiding(policy, key=settings.mongo_mask_key),
     )

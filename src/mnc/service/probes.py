@@ -28,24 +28,30 @@ class ServiceProbes:
         *,
         mongo: MongoConnection,
         session: NatsSession,
-        stream: JetStream,
+        streams: Mapping[str, JetStream],
         ownership: Ownership,
         lanes: Lanes,
         stalls: StallWatch,
         metrics: Metrics,
     ) -> None:
+        """Answer for `streams`, which are there by their names."""
         self._settings = settings
         self._session = session
-        self._stream = stream
+        self._streams = streams
         self._ownership = ownership
         self._lanes = lanes
         self._stalls = stalls
         self._metrics = metrics
         self._started_at = time.time()
         self.checks: Mapping[str, Callable[[], Awaitable[None]]] = {
-            "nats": stream.check,
+            "nats": self._check_streams,
             "mongo": mongo.check,
         }
+
+    async def _check_streams(self) -> None:
+        """Ask JetStream for all streams. Raises SinkError when one gives no good answer."""
+        for stream in self._streams.values():
+            await stream.check()
 
     def readiness(self) -> Sequence[str]:
         """See `Probes.readiness`."""
@@ -58,11 +64,14 @@ class ServiceProbes:
 
     def status(self) -> Mapping[str, object]:
         """See `Probes.status`."""
+        publishing = {name: _publishing(stream.mode) for name, stream in self._streams.items()}
+        name = self._settings.nats_stream_name
         return {
             "version": __version__,
             "uptime_s": round(time.time() - self._started_at, 1),
-            "stream": self._settings.nats_stream_name,
-            "publishing": _publishing(self._stream.mode),
+            "stream": name,
+            "publishing": publishing.pop(name),
+            "other_streams": publishing,
             "ready": not self.readiness(),
             "cluster": self._ownership.status(),
             "loop": self._stalls.snapshot(),

@@ -6,6 +6,7 @@
     ├── raft          this instance's part in the cluster, with a NATS client of its own; not with
     │                 RAFT_CLUSTER_SIZE=1
     └── watch         supervisor: one reader and many lanes for each database; a sweeper
+                      for each stream
 
 Shutdown: capture stops; what was captured is published and checkpointed, up to a deadline; others
 take over; then the clients are closed, then HTTP.
@@ -15,8 +16,9 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 import structlog
 import trio
@@ -84,22 +86,18 @@ async def run_service(
     http_port: int = listening.getsockname()[1]
     mongo = MongoConnection(settings.mongo_uri.get_secret_value(), app_name="mnc")
     session = NatsSession(settings.nats_servers, name="mnc", security=settings)
-    stream = JetStream(
-        session,
-        stream=settings.nats_stream_name,
-        subjects=stream_subjects(settings.nats_stream_name),
-        ack_timeout_s=settings.nats_ack_timeout_s,
-        require_fencing=settings.nats_require_fencing,
-    )
     metrics = Metrics()
+    streams = _streams(settings, session, metrics)
     budget = ByteBudget(settings.publish_max_inflight_bytes)
-    metrics.watch_mode(
-        lambda: stream.mode and stream.mode.value, modes=[mode.value for mode in Mode]
-    )
     metrics.watch_budget(lambda: budget.statistics().used_bytes, limit_bytes=budget.limit_bytes)
     lanes = Lanes(settings.mongo_database, metrics)
     tracing = open_tracing(os.environ)
-    discoveries = _discoveries(settings, mongo, metrics)
+    # Asked at every write of a resume token, so remembered.
+    stream_of = cache(settings.stream_of)
+    tokens = settings.mongo_resume_tokens_collection
+    store = MongoCheckpointStore(mongo, collection=tokens, stream_of=stream_of)
+    requests = MongoSnapshotRequests(mongo, collection=tokens, stream_of=stream_of)
+    discoveries = _discoveries(settings, mongo, store, metrics)
     ownership: Ownership = (
         Alone(settings.selections.names, discoveries=discoveries)
         if settings.raft_cluster_size == 1
@@ -107,19 +105,15 @@ async def run_service(
             settings, mongo=mongo, metrics=metrics, http_port=http_port, discoveries=discoveries
         )
     )
-    requests = MongoSnapshotRequests(
-        mongo,
-        collection=settings.mongo_resume_tokens_collection,
-        stream=settings.nats_stream_name,
-    )
     supervisor = Supervisor(
         lanes=lanes,
         workshop=SettingsWorkshop(
             settings,
             mongo=mongo,
-            stream=stream,
+            streams=streams,
             session=session,
             budget=budget,
+            store=store,
             requests=requests,
             tracing=tracing,
         ),
@@ -133,7 +127,7 @@ async def run_service(
         settings,
         mongo=mongo,
         session=session,
-        stream=stream,
+        streams=streams,
         ownership=ownership,
         lanes=lanes,
         stalls=stalls,
@@ -146,9 +140,8 @@ async def run_service(
             await clients.start(session.run)
             task_status.started(Running(http_port=http_port, readiness=probes.readiness))
             async with trio.open_nursery() as beside:
-                if any(policy.oversize == "objectstore" for policy in settings.policies):
-                    sweeper = PayloadSweeper(session, stream=settings.nats_stream_name)
-                    beside.start_soon(sweeper.run)
+                for name in {it.stream for it in settings.policies if it.oversize == "objectstore"}:
+                    beside.start_soon(PayloadSweeper(session, stream=name).run)
                 beside.start_soon(stalls.run)
                 beside.start_soon(warn_of_missing_databases, mongo, settings.selections)
                 beside.start_soon(watch_requests, requests, supervisor.take_snapshot)
@@ -174,13 +167,31 @@ async def _send_traces(tracing: Tracing) -> None:
         await trio.to_thread.run_sync(tracing.close, abandon_on_cancel=True)
 
 
-def _discoveries(settings: Settings, mongo: MongoConnection, metrics: Metrics) -> Discoveries:
+def _streams(settings: Settings, session: NatsSession, metrics: Metrics) -> Mapping[str, JetStream]:
+    """Return the streams by their names, whose ways of publishing the metrics show."""
+    streams = {
+        name: JetStream(
+            session,
+            stream=name,
+            subjects=stream_subjects(name),
+            ack_timeout_s=settings.nats_ack_timeout_s,
+            require_fencing=settings.nats_require_fencing,
+        )
+        for name in settings.streams
+    }
+    for name, stream in streams.items():
+        metrics.watch_mode(name, partial(_mode, stream), modes=[mode.value for mode in Mode])
+    return streams
+
+
+def _mode(stream: JetStream) -> str | None:
+    return stream.mode and stream.mode.value
+
+
+def _discoveries(
+    settings: Settings, mongo: MongoConnection, store: MongoCheckpointStore, metrics: Metrics
+) -> Discoveries:
     """Return what looks for collections, in each database of which the settings leave any."""
-    store = MongoCheckpointStore(
-        mongo,
-        collection=settings.mongo_resume_tokens_collection,
-        stream=settings.nats_stream_name,
-    )
     discoveries = {
         database: Discovery(
             database=database,

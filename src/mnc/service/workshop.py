@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import trio
 
@@ -43,31 +43,36 @@ class SettingsWorkshop:
         settings: Settings,
         *,
         mongo: MongoConnection,
-        stream: JetStream,
+        streams: Mapping[str, JetStream],
         session: NatsSession,
         budget: ByteBudget,
+        store: MongoCheckpointStore,
         requests: MongoSnapshotRequests,
         tracing: Tracing,
     ) -> None:
+        """Publish to `streams`, which are there by their names."""
         self._requests = requests
         self._settings = settings
         self._tracing = tracing
-        self._stream = stream
+        self._streams = streams
         self._policies = Policies(settings, session)
         self._budget = budget
         self._mongo = mongo
         self._documents = MongoDocuments(mongo)
-        self._store = MongoCheckpointStore(
-            mongo,
-            collection=settings.mongo_resume_tokens_collection,
-            stream=settings.nats_stream_name,
-        )
-        self._in_flight = trio.CapacityLimiter(settings.publish_max_inflight_batches)
+        self._store = store
+        # Each stream has its own: one that doesn't answer would take those of the others.
+        self._in_flight = {
+            name: trio.CapacityLimiter(settings.publish_max_inflight_batches) for name in streams
+        }
         self._rng = random.Random()  # noqa: S311 - jitter, no secret
 
-    async def prepare(self, failures: Collection[MncError], /) -> None:
+    def stream(self, collection: str, /) -> str:
+        """See `Workshop.stream`."""
+        return self._policies.stream(collection)
+
+    async def prepare(self, stream: str, failures: Collection[MncError], /) -> None:
         """See `Workshop.prepare`."""
-        await self._stream.prepare(failures)
+        await self._streams[stream].prepare(failures)
 
     async def lane(
         self,
@@ -81,12 +86,13 @@ class SettingsWorkshop:
     ) -> Lane:
         """See `Workshop.lane`."""
         options = self._policies.options(collection)
-        subject = marker_subject(stream=self._settings.nats_stream_name, collection=collection)
+        name = self._policies.stream(collection)
+        stream, subject = self._streams[name], marker_subject(stream=name, collection=collection)
         reached = await acquire(
             telemetry.namespace,
             marker_subject=subject,
             source=MongoChangeSource(self._mongo, options=options),
-            stream=self._stream,
+            stream=stream,
             store=self._store,
             epoch=epoch,
             snapshot_first=self._settings.mongo_snapshot != "never",
@@ -102,12 +108,12 @@ class SettingsWorkshop:
             await self._requests.accept(telemetry.namespace)
         tracer = self._tracing.lane(telemetry.namespace)
         publisher = Publisher(
-            stream=self._stream,
+            stream=stream,
             remedies=self._policies.remedies(collection),
             marker_subject=subject,
             reached=reached,
             epoch=epoch,
-            in_flight=self._in_flight,
+            in_flight=self._in_flight[name],
             observer=telemetry,
             rng=self._rng,
             tracer=tracer,

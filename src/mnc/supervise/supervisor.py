@@ -62,8 +62,12 @@ Cut off, nothing is lost: the next owner reads it again, which delays its own st
 class Workshop(Protocol):
     """Builds what the supervisor runs; `mnc.service` provides it."""
 
-    async def prepare(self, failures: Collection[MncError], /) -> None:
-        """Make sure that the stream exists and can be used. Raises SinkError.
+    def stream(self, collection: str, /) -> str:
+        """Return the name of the stream that a collection goes to."""
+        ...
+
+    async def prepare(self, stream: str, failures: Collection[MncError], /) -> None:
+        """Make sure that a stream exists and can be used. Raises SinkError.
 
         `failures` are what ended the lanes that start again now: what they call in doubt is looked
         at, and what is known to be good is not.
@@ -199,8 +203,8 @@ class Supervisor:
         async with trio.open_nursery() as nursery:
             while not self._stopping:
                 if cohort := self._take_cohort():
-                    if await self._prepare(cohort):
-                        nursery.start_soon(self._run_cohort, nursery, cohort)
+                    if ready := await self._prepare(cohort):
+                        nursery.start_soon(self._run_cohort, nursery, ready)
                     continue
                 changed, wake_at = self._changed, self._next_due_at()
                 with trio.move_on_at(wake_at):
@@ -265,17 +269,28 @@ class Supervisor:
             charge.telemetry.enter(Starting(after=charge.failure))
         return cohort
 
-    async def _prepare(self, cohort: Iterable[Charge]) -> bool:
-        """Make the stream ready for a cohort; say whether it is."""
-        failures = [charge.failure for charge in cohort if charge.failure is not None]
-        with trio.CancelScope() as self._preparing:
+    async def _prepare(self, cohort: Iterable[Charge]) -> Sequence[Charge]:
+        """Make the streams of a cohort ready; return the collections whose stream is."""
+        charges_of = defaultdict[str, list[Charge]](list)
+        for charge in cohort:
+            charges_of[self._workshop.stream(charge.collection)].append(charge)
+        ready: list[Charge] = []
+
+        async def prepare(stream: str, charges: Sequence[Charge]) -> None:
+            failures = [charge.failure for charge in charges if charge.failure is not None]
             try:
-                await self._workshop.prepare(failures)
+                await self._workshop.prepare(stream, failures)
             except MncError as error:
-                for charge in filter(self._is_ours, cohort):
+                for charge in filter(self._is_ours, charges):
                     self._failed(charge, error)
-                return False
-        return True
+            else:
+                ready.extend(charges)
+
+        with trio.CancelScope() as self._preparing:
+            async with trio.open_nursery() as preparing:
+                for stream, charges in charges_of.items():
+                    preparing.start_soon(prepare, stream, charges)
+        return ready
 
     async def _run_cohort(self, nursery: trio.Nursery, cohort: Iterable[Charge]) -> None:
         groups = defaultdict[CaptureOptions, list[Route]](list)
@@ -288,18 +303,19 @@ class Supervisor:
     async def _acquire(self, nursery: trio.Nursery, cohort: Iterable[Charge]) -> Sequence[Route]:
         """Start the lanes of a cohort, as far as it is ours still; return their routes."""
         limiter = trio.CapacityLimiter(_MAX_ACQUIRING)
-        unreachable: MncError | None = None
+        unreachable: dict[str, MncError] = {}
+        """What was met, by the name of the stream."""
         routes: list[Route] = []
 
         async def acquire(charge: Charge, scope: trio.CancelScope) -> None:
-            nonlocal unreachable
+            stream = self._workshop.stream(charge.collection)
             lane: Lane | None = None
             try:
                 with scope:
                     async with limiter:
-                        if unreachable is not None:
+                        if stream in unreachable:
                             # Asking again for each of a hundred collections would take minutes.
-                            raise unreachable
+                            raise unreachable[stream]
                         lane = await self._workshop.lane(
                             charge.collection,
                             charge.epoch,
@@ -309,7 +325,7 @@ class Supervisor:
                         )
             except MncError as error:
                 if error.recovery is Recovery.RECONNECT:
-                    unreachable = error  # what one collection met, the others would
+                    unreachable[stream] = error  # what one collection met, the others would
                 self._failed(charge, error)
             # A call in a thread may have ended the building in spite of its cancellation.
             if lane is not None and self._is_ours(charge):

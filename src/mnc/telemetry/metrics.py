@@ -181,19 +181,21 @@ class Metrics:
 
         self.publish_mode = Gauge(
             "mnc_publish_mode",
-            "1 for the way of publishing that is in use: what it does not promise is in /status.",
-            ("mode",),
+            "1 for a stream's way of publishing: what it does not promise is in /status.",
+            ("stream", "mode"),
             registry=registry,
         )
 
-    def watch_mode(self, used: Callable[[], str | None], *, modes: Iterable[str]) -> None:
-        """Show which of `modes` is in use whenever the metrics are read."""
+    def watch_mode(
+        self, stream: str, used: Callable[[], str | None], *, modes: Iterable[str]
+    ) -> None:
+        """Show which of `modes` is in use for a stream whenever the metrics are read."""
 
         def is_used(mode: str) -> float:
             return float(used() == mode)
 
         for mode in modes:
-            self.publish_mode.labels(mode).set_function(partial(is_used, mode))
+            self.publish_mode.labels(stream, mode).set_function(partial(is_used, mode))
 
     def watch_budget(self, used_bytes: Callable[[], float], *, limit_bytes: int) -> None:
         """Show what the byte budget holds whenever the metrics are read."""

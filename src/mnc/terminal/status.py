@@ -117,6 +117,7 @@ class Status(BaseModel):
     stream: str
     ready: bool
     publishing: Publishing
+    other_streams: dict[str, Publishing] = {}
     cluster: Cluster | None = None
     loop: Loop | None = None
     collections: list[Collection]
@@ -186,7 +187,8 @@ def _instance(status: Status, reasons: Sequence[str]) -> Iterator[tuple[str, str
         yield "reason", reason
     yield "version", status.version
     yield "uptime", str(timedelta(seconds=int(status.uptime_s)))
-    yield "stream", f"{status.stream}, {status.publishing.mode or 'not found yet'}"
+    for name, publishing in {status.stream: status.publishing, **status.other_streams}.items():
+        yield "stream", f"{name}, {publishing.mode or 'not found yet'}"
     if status.loop is not None:
         yield "longest stall", f"{status.loop.longest_s * 1000:,.0f} ms, in {status.loop.during}"
 

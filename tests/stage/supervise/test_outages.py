@@ -13,7 +13,7 @@ from mnc.errors import (
     SinkRefusedError,
     SinkUnavailableError,
 )
-from mnc.telemetry.lane import Restarting, Starting
+from mnc.telemetry.lane import Capturing, Restarting, Starting
 
 _NAMES = ("users", "movies", "orders")
 
@@ -84,6 +84,29 @@ async def test_a_stream_that_cannot_be_made_delays_all(error: SinkError, most: i
         await trio.sleep(31)
         assert process.is_ready
         process.stop()
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+@virtual_time
+async def test_a_broken_stream_delays_its_own_collections(when: str) -> None:
+    """What goes to other streams is captured, also where a stream ceases to answer in between."""
+    world = World()
+    process = Process(world, *_NAMES)
+    workshop = process.workshop
+    workshop.own_streams = {"users": "payments", "movies": "payments"}
+    found = workshop.broken if when == "at once" else workshop.deaf
+    found["payments"] = SinkUnavailableError("no leader")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(process.run)
+        await trio.sleep(1)
+        states = {name: type(lane.state) for name, lane in process.lanes.items()}
+        assert states == {"users": Restarting, "movies": Restarting, "orders": Capturing}
+        world.write("orders")
+        found.clear()
+        await trio.sleep(31)
+        assert process.is_ready
+        process.stop()
+    assert world.is_exact("orders")
 
 
 @virtual_time

@@ -17,14 +17,14 @@ _MIB = 1024 * 1024
 
 
 def _finding(facts: NatsFacts, check: str, *, oversize: OversizePolicy = "objectstore") -> Finding:
-    findings = nats_findings(facts, require_fencing=False, oversize=oversize)
+    findings = nats_findings([facts], require_fencing=False, oversizes={"cs": {oversize}})
     (finding,) = [finding for finding in findings if finding.check == check]
     return finding
 
 
 def test_good_facts_are_all_ok() -> None:
     """Nothing is to be done about a stream that is well, and each check is made once."""
-    findings = nats_findings(GOOD_NATS, require_fencing=False, oversize="stop")
+    findings = nats_findings([GOOD_NATS], require_fencing=False, oversizes={"cs": {"stop"}})
     assert {finding.level for finding in findings} == {"ok"}
     assert {finding.remedy for finding in findings} == {""}
     assert {finding.area for finding in findings} == {"NATS"}
@@ -49,7 +49,7 @@ def test_required_fencing_makes_weaker_publishing_a_problem() -> None:
     """With NATS_REQUIRE_FENCING what `mnc serve` refuses is a problem, with its remedy."""
     refusal = SinkRefusedError("too old", remedy="run a newer one")
     facts = replace(GOOD_NATS, without_batches=refusal)
-    findings = nats_findings(facts, require_fencing=True, oversize="objectstore")
+    findings = nats_findings([facts], require_fencing=True, oversizes={"cs": {"objectstore"}})
     (problem,) = [finding for finding in findings if finding.level == "problem"]
     assert (problem.check, problem.remedy) == ("publishing", "run a newer one")
     assert "NATS_REQUIRE_FENCING" in problem.found
@@ -58,7 +58,7 @@ def test_required_fencing_makes_weaker_publishing_a_problem() -> None:
 def test_an_unreachable_server_is_one_problem() -> None:
     """Without facts the error's own words and remedy are the only finding."""
     error = SinkUnavailableError("nobody there", remedy="start it")
-    (finding,) = nats_findings(error, require_fencing=False, oversize="objectstore")
+    (finding,) = nats_findings(error, require_fencing=False, oversizes={"cs": {"objectstore"}})
     assert (finding.level, finding.found, finding.remedy) == ("problem", "nobody there", "start it")
 
 

@@ -76,7 +76,7 @@ def test_a_position_is_compared_with_the_oplog(
     mongo: MongoFacts, nats: NatsFacts, expected: list[tuple[str, str]]
 ) -> None:
     """Each collection has one fate: known, new, lost, or of another cluster."""
-    findings = position_findings(mongo, nats)
+    findings = position_findings(mongo, [nats])
     assert len(findings) == len(expected)
     for finding, (level, said) in zip(findings, expected, strict=True):
         assert finding.level == level
@@ -97,11 +97,12 @@ def test_half_the_facts_are_no_ground_to_judge_on(
     mongo: MongoFacts | SourceError, nats: NatsFacts | SinkError
 ) -> None:
     """A position is the later of two, so nothing is said when one of them isn't known."""
-    assert position_findings(mongo, nats) == []
+    facts = nats if isinstance(nats, SinkError) else [nats]
+    assert position_findings(mongo, facts) == []
 
 
 def test_a_stream_that_does_not_exist_has_no_markers() -> None:
     """Before the first start, the token documents alone count."""
     nats = replace(GOOD_NATS, account=replace(GOOD_ACCOUNT, stream=None))
-    (finding,) = position_findings(_stored(users=60, movies=60), nats)
+    (finding,) = position_findings(_stored(users=60, movies=60), [nats])
     assert finding.level == "ok"

@@ -40,7 +40,7 @@ _INTERFACE: dict[str, tuple[str, set[str]]] = {
     "mnc_capture_waits_seconds": ("counter", _LANE),
     "mnc_inflight_bytes": ("gauge", set()),
     "mnc_inflight_limit_bytes": ("gauge", set()),
-    "mnc_publish_mode": ("gauge", {"mode"}),
+    "mnc_publish_mode": ("gauge", {"stream", "mode"}),
     "mnc_event_loop_stall_seconds": ("histogram", set()),
     "mnc_raft_term": ("gauge", set()),
     "mnc_raft_commit_index": ("gauge", set()),
@@ -68,7 +68,7 @@ def _exercised() -> Metrics:
     """Return metrics in which every series with labels has come to be."""
     metrics = Metrics()
     metrics.watch_budget(lambda: 5.0, limit_bytes=100)
-    metrics.watch_mode(lambda: "chained", modes=["atomic", "chained"])
+    metrics.watch_mode("cs", lambda: "chained", modes=["atomic", "chained"])
     ClusterTelemetry(metrics.registry)
     lane = LaneTelemetry(NAMESPACE, metrics)
     lane.enter(Capturing())
@@ -147,5 +147,5 @@ def test_processes_share_no_metrics() -> None:
 def test_the_way_of_publishing_that_is_in_use_is_1() -> None:
     """Of the ways of publishing, the one in use shows 1 and the others 0."""
     shown = _exercised().exposition().decode()
-    assert 'mnc_publish_mode{mode="chained"} 1.0' in shown
-    assert 'mnc_publish_mode{mode="atomic"} 0.0' in shown
+    assert 'mnc_publish_mode{mode="chained",stream="cs"} 1.0' in shown
+    assert 'mnc_publish_mode{mode="atomic",stream="cs"} 0.0' in shown

@@ -2,12 +2,13 @@
 
 A document: `{_id: {stream, database, collection}, token, typeBits, streamSeq, epoch, snapshot,
 updatedAt}`; `snapshot` is null but for one that isn't complete.
-The stream is part of the key: two connectors with streams of their own may share the collection.
+The stream is part of the key: two connectors with streams of their own may share the collection,
+and a collection that goes to another stream begins anew there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,15 +25,20 @@ from mnc.encode.snapshot import snapshot_fields, snapshot_of
 from mnc.errors import CheckpointRefusedError
 from mnc.model import Checkpoint, Epoch, Namespace, Position, ResumeToken, StreamSeq
 
-__all__ = ["MongoCheckpointStore", "document_key"]
+__all__ = ["MongoCheckpointStore", "StreamOf", "document_key", "watched_namespace"]
+
+StreamOf = Callable[[Namespace], str]
+"""Says which stream a collection goes to, by its name."""
 
 
 class MongoCheckpointStore:
-    """The checkpoints of one stream, in `MONGO_RESUME_TOKENS_COLLECTION`."""
+    """The checkpoints in `MONGO_RESUME_TOKENS_COLLECTION`, each of a collection in its stream."""
 
-    def __init__(self, connection: MongoConnection, *, collection: str, stream: str) -> None:
+    def __init__(
+        self, connection: MongoConnection, *, collection: str, stream_of: StreamOf
+    ) -> None:
         self._connection = connection
-        self._stream = stream
+        self._stream_of = stream_of
         self._documents = connection.database.get_collection(
             collection,
             codec_options=CodecOptions(tz_aware=True),
@@ -54,13 +60,12 @@ class MongoCheckpointStore:
     async def watched(self, database: str) -> Collection[str]:
         """Return the names that have a checkpoint; see `NewcomerStore.watched`."""
         try:
-            return await self._connection.run(
-                self._documents.distinct,
-                "_id.collection",
-                {"_id.stream": self._stream, "_id.database": database},
+            keys = await self._connection.run(
+                self._documents.distinct, "_id", {"_id.database": database}
             )
         except PyMongoError as error:
             raise checkpoint_error(error) from error
+        return [it.collection for key in keys if (it := watched_namespace(key, self._stream_of))]
 
     async def create(self, namespace: Namespace, checkpoint: Checkpoint) -> Checkpoint:
         """Store the first checkpoint unless there is one; see `CheckpointStore.create`."""
@@ -91,7 +96,7 @@ class MongoCheckpointStore:
             raise checkpoint_error(error) from error
 
     def _key(self, namespace: Namespace) -> dict[str, str]:
-        return document_key(self._stream, namespace)
+        return document_key(self._stream_of(namespace), namespace)
 
 
 def document_key(stream: str, namespace: Namespace) -> dict[str, str]:
@@ -101,6 +106,19 @@ def document_key(stream: str, namespace: Namespace) -> dict[str, str]:
         "database": namespace.database,
         "collection": namespace.collection,
     }
+
+
+def watched_namespace(key: object, stream_of: StreamOf) -> Namespace | None:
+    """Return the collection whose token document has this `_id`; None if it isn't of its stream.
+
+    Documents of other streams are other connectors', or of before a collection went elsewhere.
+    """
+    match key:
+        case {"stream": str(stream), "database": str(database), "collection": str(collection)}:
+            namespace = Namespace(database=database, collection=collection)
+            return namespace if stream_of(namespace) == stream else None
+        case _:
+            return None
 
 
 def _fields(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from mnc.capture.options import CaptureOptions
 from mnc.drivers.mongo.changes import MongoChangeSource
-from mnc.drivers.mongo.checkpoints import MongoCheckpointStore
+from mnc.drivers.mongo.checkpoints import MongoCheckpointStore, StreamOf
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.databases import missing_databases
 from mnc.drivers.mongo.failures import NOT_INITIATED, source_error
@@ -45,7 +45,7 @@ async def inspect_mongo(
     watched: Sequence[str],
     options: Collection[CaptureOptions],
     tokens_collection: str,
-    stream: str,
+    stream_of: StreamOf,
     timeout_s: float,
 ) -> MongoFacts:
     """Collect the facts about MongoDB, in `timeout_s` seconds at the most.
@@ -63,7 +63,7 @@ async def inspect_mongo(
         watched=watched,
         options=options,
         tokens_collection=tokens_collection,
-        stream=stream,
+        stream_of=stream_of,
     )
     with trio.move_on_after(timeout_s + _SLACK_S), pymongo.timeout(timeout_s):
         # First, because this question alone can be abandoned.
@@ -83,7 +83,7 @@ class _Inspection:
         watched: Sequence[str],
         options: Collection[CaptureOptions],
         tokens_collection: str,
-        stream: str,
+        stream_of: StreamOf,
     ) -> None:
         self._connection = connection
         self._client = connection.client
@@ -92,7 +92,7 @@ class _Inspection:
         self._watched = {key: Namespace.of(key, home=connection.database.name) for key in watched}
         self._options = options
         self._tokens_collection = tokens_collection
-        self._stream = stream
+        self._stream_of = stream_of
 
     async def run(self) -> MongoFacts:
         try:
@@ -119,7 +119,7 @@ class _Inspection:
 
     async def _checkpoints(self) -> Mapping[str, Checkpoint] | CheckpointError:
         store = MongoCheckpointStore(
-            self._connection, collection=self._tokens_collection, stream=self._stream
+            self._connection, collection=self._tokens_collection, stream_of=self._stream_of
         )
         found = {}
         try:

@@ -10,7 +10,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
-from mnc.drivers.mongo.checkpoints import document_key
+from mnc.drivers.mongo.checkpoints import StreamOf, document_key, watched_namespace
 from mnc.drivers.mongo.connection import MongoConnection
 from mnc.drivers.mongo.failures import checkpoint_error
 from mnc.model import Namespace, collection_key
@@ -21,11 +21,13 @@ _FIELD = "snapshotRequestedAt"
 
 
 class MongoSnapshotRequests:
-    """The requests for one stream, in `MONGO_RESUME_TOKENS_COLLECTION`."""
+    """The requests in `MONGO_RESUME_TOKENS_COLLECTION`, each for a collection in its stream."""
 
-    def __init__(self, connection: MongoConnection, *, collection: str, stream: str) -> None:
+    def __init__(
+        self, connection: MongoConnection, *, collection: str, stream_of: StreamOf
+    ) -> None:
         self._connection = connection
-        self._stream = stream
+        self._stream_of = stream_of
         self._documents = connection.database.get_collection(
             collection,
             read_preference=ReadPreference.PRIMARY,
@@ -38,7 +40,7 @@ class MongoSnapshotRequests:
 
         Cancellation: it may have been asked for.
         """
-        key = {"_id": document_key(self._stream, namespace)}
+        key = {"_id": document_key(self._stream_of(namespace), namespace)}
         try:
             result = await self._connection.run(
                 self._documents.update_one, key, {"$set": {_FIELD: datetime.now(UTC)}}
@@ -49,20 +51,25 @@ class MongoSnapshotRequests:
 
     async def pending(self) -> Collection[str]:
         """Return the keys of the collections that were asked for. Raises CheckpointError."""
-        wanted = {"_id.stream": self._stream, _FIELD: {"$exists": True}}
         try:
-            found = await self._connection.run(self._documents.distinct, "_id", wanted)
+            found = await self._connection.run(
+                self._documents.distinct, "_id", {_FIELD: {"$exists": True}}
+            )
         except PyMongoError as error:
             raise checkpoint_error(error) from error
         home = self._connection.database.name
-        return [collection_key(it["database"], it["collection"], home=home) for it in found]
+        return [
+            collection_key(it.database, it.collection, home=home)
+            for key in found
+            if (it := watched_namespace(key, self._stream_of))
+        ]
 
     async def accept(self, namespace: Namespace) -> None:
         """Remove the request, once the snapshot's beginning is durable. Raises CheckpointError.
 
         Cancellation: it may be removed.
         """
-        key = {"_id": document_key(self._stream, namespace)}
+        key = {"_id": document_key(self._stream_of(namespace), namespace)}
         try:
             await self._connection.run(self._documents.update_one, key, {"$unset": {_FIELD: ""}})
         except PyMongoError as error:

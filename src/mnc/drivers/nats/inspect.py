@@ -1,4 +1,4 @@
-"""What NATS says of itself and of the stream, for `mnc check`. Nothing is changed.
+"""What NATS says of itself and of the streams, for `mnc check`. Nothing is changed.
 
 Who may not publish to a subject of the server's API gets no answer at all. So the questions are
 asked at the same time, and those that aren't answered cost the deadline once.
@@ -37,9 +37,12 @@ _NS = 1_000_000_000
 
 
 async def inspect_nats(
-    session: NatsSession, *, stream: str, watched: Sequence[str], timeout_s: float
-) -> NatsFacts:
+    session: NatsSession, *, watched: Mapping[str, Sequence[str]], timeout_s: float
+) -> Sequence[NatsFacts]:
     """Collect the facts about NATS over a running session, in `timeout_s` seconds or little more.
+
+    `watched` are the collections of each stream, by its name; there is an answer for each stream,
+    in their order.
 
     Raises SinkError when NATS can't be reached or refuses the login.
 
@@ -52,11 +55,20 @@ async def inspect_nats(
         reason = session.last_error or "no answer in time"
         remedy = "" if "NATS_" in reason else "start it, or correct NATS_SERVER_URL"
         raise SinkUnavailableError(f"NATS can't be reached: {reason}", remedy=remedy)
-    return await _Inspection(session, stream=stream, watched=watched, deadline=deadline).run()
+    facts: dict[str, NatsFacts] = {}
+
+    async def inspect(stream: str, collections: Sequence[str]) -> None:
+        inspection = _Inspection(session, stream=stream, watched=collections, deadline=deadline)
+        facts[stream] = await inspection.run()
+
+    async with trio.open_nursery() as nursery:
+        for stream, collections in watched.items():
+            nursery.start_soon(inspect, stream, collections)
+    return [facts[stream] for stream in watched]
 
 
 class _Inspection:
-    """The questions that one run of `mnc check` asks."""
+    """The questions that one run of `mnc check` asks about one stream."""
 
     def __init__(
         self, session: NatsSession, *, stream: str, watched: Sequence[str], deadline: float
@@ -165,7 +177,7 @@ class _Inspection:
         if stream is None or stream.takes_batches or not self._denied(user, [update]):
             return None
         return SinkRefusedError(
-            f"this user may not add to the stream: {', '.join(stream.lacks)}",
+            f"this user may not add to stream {self._stream}: {', '.join(stream.lacks)}",
             remedy=f"permit {update} to it, or run: {stream.update_command}",
         )
 

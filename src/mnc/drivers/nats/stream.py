@@ -77,7 +77,7 @@ class JetStream:
         self._takes_dead_letters = True
         self._max_msg_bytes = -1
         """The stream's `max_msg_size`, as `ensure` found it; -1 is no limit."""
-        self._log = structlog.get_logger()
+        self._log = structlog.get_logger().bind(stream=stream)
 
     @property
     def mode(self) -> Mode | None:
@@ -235,7 +235,7 @@ class JetStream:
             if found is not None and amended_config(found, needed, flags=flags) is None:
                 return found
             raise SinkRefusedError(
-                f"can't {verb.lower()} the stream: {error.message}",
+                f"can't {verb.lower()} stream {self._stream}: {error.message}",
                 remedy=_remedy(error, _command(verb, config, flags)),
                 code=error.code,
             ) from error

@@ -52,7 +52,7 @@ class PayloadSweeper:
         self._of_stream = StreamApi(session, stream=stream, timeout_s=_TIMEOUT_S)
         self._of_bucket = StreamApi(session, stream=self._bucket.stream, timeout_s=_TIMEOUT_S)
         self._min_age = min_age
-        self._log = structlog.get_logger()
+        self._log = structlog.get_logger().bind(stream=stream)
 
     async def run(self) -> None:
         """Sweep at once and every ten minutes, until cancelled. A sweep that fails is logged.

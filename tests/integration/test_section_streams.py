@@ -1,0 +1,170 @@
+"""Sections with streams of their own, on real servers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from tests.deployment import DUPLICATE_WINDOW_S, TOKENS, Deploy, Deployment
+from tests.integration.checking import run_check
+from tests.jetstream import ask_jetstream, create_stream
+from tests.oracle import Oracle
+from tests.waiting import wait_until
+from tests.writer import Writer
+
+_LARGE_BYTES = 2_000_000
+"""Over the server's max_payload."""
+
+
+class _Split(NamedTuple):
+    """A deployment that watches `users` for its stream and what begins with `pay_` for another."""
+
+    deployment: Deployment
+    stream: str
+    """The other one."""
+    oracle: Oracle
+    """The other one's, for `pay_in`."""
+
+    def writer(self, *, seed: int) -> Writer:
+        """Return a writer to `pay_in`."""
+        return Writer(self.deployment.mongo_uri, self.deployment.database, ["pay_in"], seed=seed)
+
+    def ask(self, verb: str, **body: object) -> None:
+        """Ask something of the other stream."""
+        answer = ask_jetstream(self.deployment.nats_url, f"{verb}.{self.stream}", body)
+        assert "error" not in answer, answer
+
+
+@pytest.fixture
+def split(deploy: Deploy, tmp_path: Path) -> Iterator[_Split]:
+    """Make a deployment with two streams."""
+    path = tmp_path / "mnc.toml"
+    made = deploy(
+        collections=["users"], MONGO_WATCH_COLLECTIONS="users,pay_*", MNC_CONFIG=str(path)
+    )
+    stream = f"{made.stream}_pay"
+    path.write_text(f'[[collections]]\nmatch = "pay_*"\nnats_stream_name = "{stream}"\n')
+    create_stream(made.nats_url, stream, duplicate_window_s=DUPLICATE_WINDOW_S)
+    yield _Split(
+        made,
+        stream,
+        Oracle(
+            mongo_uri=made.mongo_uri,
+            database=made.database,
+            collections=["pay_in"],
+            nats_url=made.nats_url,
+            stream=stream,
+        ),
+    )
+    made.kill()
+    for name in (stream, f"OBJ_{stream}_payloads"):
+        ask_jetstream(made.nats_url, f"STREAM.DELETE.{name}")
+
+
+def test_streams_are_exact_each_for_its_collections(split: _Split) -> None:
+    """Under writes and a crash each stream has its collections' events, once and in order."""
+    deployment = split.deployment
+    connector = deployment.start_ready()
+    with deployment.writer(seed=71) as writer, split.writer(seed=72) as other_writer:
+        writer.wait_for_events(100)
+        other_writer.wait_for_events(50)
+        connector.kill()
+        writer.wait_for_events(150)
+        connector = deployment.start_ready()
+        other_writer.wait_for_events(200)
+    deployment.db["pay_in"].insert_one({"_id": "large", "blob": "x" * _LARGE_BYTES})
+    report = split.oracle.report(timeout_s=20)
+    assert report.is_exact, report
+    assert report.expected == other_writer.events + 1
+    status = connector.get("/status").json()
+    assert status["stream"] == deployment.stream
+    assert status["other_streams"] == {split.stream: {"mode": "atomic", "not_promised": []}}
+    shown = connector.get("/metrics").text
+    for stream in (deployment.stream, split.stream):
+        assert f'mnc_publish_mode{{mode="atomic",stream="{stream}"}} 1.0' in shown
+    deployment.finish(writer.events)
+    documents = [document["_id"] for document in deployment.db[TOKENS].find()]
+    assert {document["collection"]: document["stream"] for document in documents} == {
+        "": deployment.stream,
+        "users": deployment.stream,
+        "pay_in": split.stream,
+    }
+    assert len(documents) == 3
+    changes = [json.loads(message.payload) for message in split.oracle.messages()]
+    buckets = [change["payload"]["bucket"] for change in changes if "payload" in change]
+    assert buckets == [f"{split.stream}_payloads"]
+
+
+def test_a_broken_stream_holds_up_its_own_collections(split: _Split) -> None:
+    """The others are exact meanwhile; what says why names the stream."""
+    deployment = split.deployment
+    deployment.db["pay_in"].insert_one({"_id": 0})  # so that it is found
+    config = ask_jetstream(deployment.nats_url, f"STREAM.INFO.{split.stream}")["config"]
+    split.ask("STREAM.UPDATE", **{**config, "sealed": True})
+    connector = deployment.start()
+    connector.wait_not_ready(f"stream {split.stream} is sealed", timeout_s=30)
+    connector.wait_for_log("capture.opened")
+    with deployment.writer(seed=73) as writer:
+        writer.wait_for_events(50)
+    [reason] = connector.reasons()
+    assert f"{deployment.database}.pay_in" in reason
+    checked = run_check(deployment.settings, "--json")
+    problems = [it for it in json.loads(checked.stdout)["findings"] if it["level"] == "problem"]
+    assert [it["check"] for it in problems] == ["stream"]
+    assert problems[0]["found"].startswith(f"stream {split.stream}: ")
+    [position] = [it for it in json.loads(checked.stdout)["findings"] if it["check"] == "positions"]
+    assert "users" in position["found"]
+    deployment.finish(writer.events)
+
+
+def test_a_collection_that_goes_elsewhere_begins_anew_there(split: _Split) -> None:
+    """The stream that it leaves keeps its place, and the other one begins with a snapshot."""
+    deployment = split.deployment
+    deployment.settings["MONGO_WATCH_COLLECTIONS"] = "users,pay_in"
+    deployment.expect_from_now()
+    path = Path(deployment.settings["MNC_CONFIG"])
+    text = path.read_text()
+    path.write_text("")
+    connector = deployment.start_ready()
+    deployment.db["pay_in"].insert_one({"_id": 1})
+    wait_until(
+        lambda: len(deployment.oracle.everything()) == 1, timeout_s=10, what="the first event"
+    )
+    assert connector.terminate() == 0
+    path.write_text(text)
+    deployment.db["pay_in"].insert_one({"_id": 2})
+    connector = deployment.start_ready(MONGO_SNAPSHOT="initial")
+    deployment.db["pay_in"].insert_one({"_id": 3})
+    wait_until(
+        lambda: len(split.oracle.everything()) == 3, timeout_s=10, what="the other stream's events"
+    )
+    assert connector.terminate() == 0
+    operations = [message.subject.split(".")[2] for message in split.oracle.everything()]
+    assert operations == ["read", "read", "insert"]
+    path.write_text("")
+    connector = deployment.start_ready()
+    wait_until(
+        lambda: len(deployment.oracle.everything()) == 3, timeout_s=10, what="all of its events"
+    )
+    assert connector.terminate() == 0
+
+
+def test_requests_and_tails_are_a_streams(split: _Split) -> None:
+    """A snapshot is asked for by name alone; a tail follows the stream in NATS_STREAM_NAME."""
+    deployment = split.deployment
+    deployment.db["pay_in"].insert_one({"_id": 1})
+    deployment.start_ready()
+    done = deployment.run("snapshot", "pay_in")
+    assert done.returncode == 0, done.stderr
+    wait_until(
+        lambda: len(split.oracle.everything()) == 1, timeout_s=15, what="the snapshot to be taken"
+    )
+    deployment.settings["NATS_STREAM_NAME"] = split.stream
+    tail = deployment.run("tail", "--from", "1", "--count", "1")
+    assert tail.returncode == 0, tail.stderr
+    assert "pay_in" in tail.stdout
+    refused = deployment.run("migrate")
+    assert refused.returncode == 2, refused.stdout
