@@ -61,6 +61,34 @@ async def test_a_request_is_one_streams(mongo_connection: MongoConnection, datab
     assert list(await _requests(mongo_connection, "other").pending()) == []
 
 
+async def test_each_collection_has_its_own_stream(
+    mongo_connection: MongoConnection, database: str
+) -> None:
+    """Checkpoints and requests are in its stream, and what another stream has of it is no more."""
+    users, orders = (Namespace(database=database, collection=name) for name in ("users", "orders"))
+    for namespace in (users, orders):
+        await _store(mongo_connection).create(namespace, checkpoint(1, stream_seq=0))
+        assert await _requests(mongo_connection).make(namespace)
+
+    def stream_of(namespace: Namespace) -> str:
+        return "own" if namespace == orders else "cs"
+
+    store = MongoCheckpointStore(
+        mongo_connection, collection=TOKENS_COLLECTION, stream_of=stream_of
+    )
+    requests = MongoSnapshotRequests(
+        mongo_connection, collection=TOKENS_COLLECTION, stream_of=stream_of
+    )
+    assert list(await store.watched(database)) == ["users"]
+    assert list(await requests.pending()) == ["users"]
+    assert await store.load(orders) is None
+    await store.save(orders, checkpoint(2, stream_seq=0))
+    assert await requests.make(orders)
+    assert set(await store.watched(database)) == {"users", "orders"}
+    assert set(await requests.pending()) == {"users", "orders"}
+    assert await _store(mongo_connection, "own").load(orders) == checkpoint(2, stream_seq=0)
+
+
 async def test_requests_are_of_any_database(
     mongo_connection: MongoConnection, database: str
 ) -> None:

@@ -11,7 +11,9 @@ import pytest
 from tests.deployment import DUPLICATE_WINDOW_S, TOKENS, Deploy, Deployment
 from tests.integration.checking import run_check
 from tests.jetstream import ask_jetstream, create_stream
+from tests.nats_cluster import NODES, NatsCluster
 from tests.oracle import Oracle
+from tests.servers import StartNatsServer
 from tests.waiting import wait_until
 from tests.writer import Writer
 
@@ -65,7 +67,7 @@ def split(deploy: Deploy, tmp_path: Path) -> Iterator[_Split]:
 
 
 def test_streams_are_exact_each_for_its_collections(split: _Split) -> None:
-    """Under writes and a crash each stream has its collections' events, once and in order."""
+    """Under writes and a crash each has its collections' events, and all else that is theirs."""
     deployment = split.deployment
     connector = deployment.start_ready()
     with deployment.writer(seed=71) as writer, split.writer(seed=72) as other_writer:
@@ -85,6 +87,13 @@ def test_streams_are_exact_each_for_its_collections(split: _Split) -> None:
     shown = connector.get("/metrics").text
     for stream in (deployment.stream, split.stream):
         assert f'mnc_publish_mode{{mode="atomic",stream="{stream}"}} 1.0' in shown
+    done = deployment.run("snapshot", "pay_in")
+    assert done.returncode == 0, done.stderr
+    wait_until(
+        lambda: any(".read." in message.subject for message in split.oracle.everything()),
+        timeout_s=20,
+        what="the snapshot to be taken",
+    )
     deployment.finish(writer.events)
     documents = [document["_id"] for document in deployment.db[TOKENS].find()]
     assert {document["collection"]: document["stream"] for document in documents} == {
@@ -96,6 +105,10 @@ def test_streams_are_exact_each_for_its_collections(split: _Split) -> None:
     changes = [json.loads(message.payload) for message in split.oracle.messages()]
     buckets = [change["payload"]["bucket"] for change in changes if "payload" in change]
     assert buckets == [f"{split.stream}_payloads"]
+    deployment.settings["NATS_STREAM_NAME"] = split.stream
+    tail = deployment.run("tail", "--from", "1", "--count", "1")
+    assert tail.returncode == 0, tail.stderr
+    assert "pay_in" in tail.stdout
 
 
 def test_a_broken_stream_holds_up_its_own_collections(split: _Split) -> None:
@@ -109,6 +122,7 @@ def test_a_broken_stream_holds_up_its_own_collections(split: _Split) -> None:
     connector.wait_for_log("capture.opened")
     with deployment.writer(seed=73) as writer:
         writer.wait_for_events(50)
+    wait_until(lambda: len(connector.reasons()) == 1, timeout_s=10, what="the search to end")
     [reason] = connector.reasons()
     assert f"{deployment.database}.pay_in" in reason
     checked = run_check(deployment.settings, "--json")
@@ -120,6 +134,7 @@ def test_a_broken_stream_holds_up_its_own_collections(split: _Split) -> None:
     deployment.finish(writer.events)
 
 
+@pytest.mark.soak
 def test_a_collection_that_goes_elsewhere_begins_anew_there(split: _Split) -> None:
     """The stream that it leaves keeps its place, and the other one begins with a snapshot."""
     deployment = split.deployment
@@ -152,19 +167,43 @@ def test_a_collection_that_goes_elsewhere_begins_anew_there(split: _Split) -> No
     assert connector.terminate() == 0
 
 
-def test_requests_and_tails_are_a_streams(split: _Split) -> None:
-    """A snapshot is asked for by name alone; a tail follows the stream in NATS_STREAM_NAME."""
-    deployment = split.deployment
-    deployment.db["pay_in"].insert_one({"_id": 1})
-    deployment.start_ready()
-    done = deployment.run("snapshot", "pay_in")
-    assert done.returncode == 0, done.stderr
-    wait_until(
-        lambda: len(split.oracle.everything()) == 1, timeout_s=15, what="the snapshot to be taken"
+@pytest.mark.soak
+def test_batches_that_wait_for_a_stream_leave_room_for_others(
+    deploy: Deploy, start_own_nats: StartNatsServer, tmp_path: Path
+) -> None:
+    """A stream whose only server is away keeps none of what may be in flight for another."""
+    cluster = NatsCluster(start_own_nats)
+    path = tmp_path / "mnc.toml"
+    path.write_text('[[collections]]\nmatch = "payments"\nnats_stream_name = "own"\n')
+    deployment = deploy(
+        nats_server=cluster,
+        make_stream=False,
+        collections=["users"],
+        MONGO_WATCH_COLLECTIONS="users,payments",
+        MNC_CONFIG=str(path),
+        NATS_ACK_TIMEOUT_S="60",
+        PUBLISH_MAX_INFLIGHT_BATCHES="1",
+        SHUTDOWN_TIMEOUT_S="1",
     )
-    deployment.settings["NATS_STREAM_NAME"] = split.stream
-    tail = deployment.run("tail", "--from", "1", "--count", "1")
-    assert tail.returncode == 0, tail.stderr
-    assert "pay_in" in tail.stdout
-    refused = deployment.run("migrate")
-    assert refused.returncode == 2, refused.stdout
+    create_stream(
+        cluster.url,
+        deployment.stream,
+        duplicate_window_s=DUPLICATE_WINDOW_S,
+        replicas=len(NODES),
+    )
+    create_stream(cluster.url, "own", duplicate_window_s=DUPLICATE_WINDOW_S)
+    node = cluster.leader("own")
+    other = next(name for name in NODES if name != node)
+    cluster.lead(deployment.stream, other)
+    connector = deployment.start_ready(NATS_SERVER_URL=cluster.server(other).url)
+    cluster.freeze(node)
+    deployment.db["payments"].insert_one({"_id": 1})
+    wait_until(
+        lambda: connector.counted("events_captured") == 1, timeout_s=10, what="the first event"
+    )
+    deployment.db["users"].insert_one({"_id": 1})
+    wait_until(
+        lambda: connector.counted("events_published") == 1, timeout_s=20, what="the other event"
+    )
+    cluster.come_back(node)
+    deployment.finish(1)

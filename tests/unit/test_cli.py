@@ -20,6 +20,7 @@ from mnc.errors import ConfigError, SinkUnavailableError, SourceUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 _COMMANDS = ["up", "serve", "config", "check", "tail", "status", "migrate", "snapshot"]
 
@@ -279,3 +280,18 @@ def test_a_command_is_not_for_every_collection(
     monkeypatch.setenv("MONGO_WATCH_COLLECTIONS", watched)
     assert run(command) == 2
     assert said in capsys.readouterr().err
+
+
+def test_positions_are_taken_over_for_one_stream_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """`mnc migrate` says how it is done for collections with a stream of their own."""
+    path = tmp_path / "mnc.toml"
+    path.write_text('[[collections]]\nmatch = "users"\nnats_stream_name = "own"\n')
+    monkeypatch.setenv("MNC_CONFIG", str(path))
+    monkeypatch.setenv("MONGO_URI", "mongodb://127.0.0.1:1/shop")
+    monkeypatch.setenv("MONGO_WATCH_COLLECTIONS", "users,movies")
+    assert run(["migrate"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("mnc: MNC_CONFIG: sections have streams of their own: own; ")
+    assert "once for each stream" in said

@@ -45,6 +45,26 @@ def test_good_facts_are_all_ok() -> None:
     ]
 
 
+def test_several_streams_are_named() -> None:
+    """What is of one stream is said of each, by its name; what is of the server is said once."""
+    blocked = replace(GOOD_STREAM, obstacle=("is sealed", "take another"), max_message_bytes=_MIB)
+    own = replace(GOOD_NATS, stream="own", account=replace(GOOD_ACCOUNT, stream=blocked))
+    findings = nats_findings(
+        [GOOD_NATS, own],
+        require_fencing=False,
+        oversizes={"cs": {"objectstore"}, "own": {"objectstore", "stop"}},
+    )
+    (problem,) = [finding for finding in findings if finding.level == "problem"]
+    assert problem.found == "stream own: own is sealed"
+    # The riskiest of a stream's policies counts.
+    (warning,) = [finding for finding in findings if finding.level == "warning"]
+    assert (warning.check, warning.found[:11]) == ("message size", "stream own:")
+    named = {it.check for it in findings if it.found.startswith("stream cs: ")}
+    assert named == {it.check for it in findings if it.found.startswith("stream own: ")}
+    once = [it.check for it in findings if not it.found.startswith("stream ")]
+    assert once == ["reachable", "version", "max_payload"]
+
+
 def test_required_fencing_makes_weaker_publishing_a_problem() -> None:
     """With NATS_REQUIRE_FENCING what `mnc serve` refuses is a problem, with its remedy."""
     refusal = SinkRefusedError("too old", remedy="run a newer one")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from tests.fakes.tokens import event_token
 
@@ -56,6 +58,16 @@ def test_poison_is_handled_as_the_setting_says(value: PoisonPolicy, remedy: type
             policies.encode(_POISON, "users")
     else:
         assert policies.encode(_POISON, "users").dead_letter is not None
+
+
+def test_events_go_to_the_stream_of_their_section(tmp_path: Path) -> None:
+    """A collection's stream stands in its subjects, in those of dead letters too."""
+    path = tmp_path / "mnc.toml"
+    path.write_text('[[collections]]\nmatch = "users"\nnats_stream_name = "own"\n')
+    policies = _policies(MNC_CONFIG=str(path), MONGO_WATCH_COLLECTIONS="users,movies")
+    found = {name: policies.encode(_POISON, name).subject for name in ("users", "movies")}
+    assert found == {"users": "own_deadletter.users", "movies": "cs_deadletter.movies"}
+    assert {name: policies.stream(name) for name in found} == {"users": "own", "movies": "cs"}
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,17 @@ def test_an_instance_alone_has_no_cluster() -> None:
     ]
 
 
+def test_each_stream_has_a_line() -> None:
+    """Those of sections come behind the main one, with how they are published to."""
+    others = {"payments": {"mode": "chained"}, "clicks": {"mode": None}}
+    shown = [it for it in _lines({**_ALONE, "other_streams": others}) if "\tstream\t" in it]
+    assert shown == [
+        "instance\tstream\tcs, atomic",
+        "instance\tstream\tpayments, chained",
+        "instance\tstream\tclicks, not found yet",
+    ]
+
+
 def test_why_an_instance_is_not_ready_is_said() -> None:
     """Each reason has a line, right below."""
     lines = _lines({**_ALONE, "ready": False}, ["shop.users is starting", "NATS is away"])
