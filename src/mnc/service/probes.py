@@ -64,14 +64,14 @@ class ServiceProbes:
 
     def status(self) -> Mapping[str, object]:
         """See `Probes.status`."""
-        publishing = {name: _publishing(stream.mode) for name, stream in self._streams.items()}
         name = self._settings.nats_stream_name
+        publishing = {each: _publishing(stream.mode) for each, stream in self._streams.items()}
         return {
             "version": __version__,
             "uptime_s": round(time.time() - self._started_at, 1),
             "stream": name,
-            "publishing": publishing.pop(name),
-            "other_streams": publishing,
+            "publishing": publishing[name],
+            "other_streams": {each: publishing[each] for each in publishing if each != name},
             "ready": not self.readiness(),
             "cluster": self._ownership.status(),
             "loop": self._stalls.snapshot(),
