@@ -67,7 +67,21 @@ def test_legal_streams_pass(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "a.b", "a b", "a*", ">", "a/b", "a\\b", "a\tb", "a\x7f", "x" * 256, "$JS", "_INBOX"],
+    [
+        "",
+        "a.b",
+        "a b",
+        "a*",
+        ">",
+        "a/b",
+        "a\\b",
+        "a\tb",
+        "a\x7f",
+        "x" * 256,
+        "$JS",
+        "_INBOX",
+        "OBJ_a",
+    ],
 )
 def test_illegal_streams_are_refused(name: str) -> None:
     """A name that would break the subjects, or take NATS's own, is refused."""
