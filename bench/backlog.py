@@ -13,6 +13,7 @@ import nats
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
+from pymongo import WriteConcern
 from pymongo.database import Database
 from tests.connector import ConnectorProcess
 from tests.waiting import wait_until
@@ -73,9 +74,11 @@ def insert(
                 {"_id": first_id + made + index, "name": "small", "text": "x" * text_bytes}
                 for index in range(min(each, events - made))
             ]
-            if documents:
-                database[name].insert_many(documents, ordered=True)
             made += len(documents)
+            # Only the last one waits for the majority, and so for those before it.
+            concern = WriteConcern("majority" if made == events else 1)
+            if documents:
+                database.get_collection(name, write_concern=concern).insert_many(documents)
 
 
 def read_raw(

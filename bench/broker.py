@@ -112,7 +112,7 @@ def main(*, messages: int, batch: int, plot: Path | None) -> None:
             plot,
             title="CPU of the broker's servers for each message",
             y_label="µs",
-            groups=[kind.replace(", ", "\n") for kind in costs],
+            groups=list(costs),
             bars={"": list(costs.values())},
         )
 

@@ -115,7 +115,7 @@ def main(
 async def _fill(url: str, first: int, messages: int) -> None:
     """Publish messages of as many subjects, and return when the stream has stored them.
 
-    Only the last one of each window asks for an acknowledgement, which says that all came.
+    The last one of each window waits for its acknowledgement, so that the server isn't overrun.
     """
     client = await nats.connect(url)
     jetstream = client.jetstream()

@@ -125,7 +125,7 @@ def main(*, megabytes: int, only: str | None, plot: Path | None) -> None:
             plot,
             title="Peak of resident memory",
             y_label="MB",
-            groups=[name.replace(" ", "\n", 2) for name in peaks],
+            groups=list(peaks),
             bars={"": list(peaks.values())},
         )
 

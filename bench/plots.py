@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ __all__ = ["plot_option", "save_bars", "save_lines"]
 _SIZE_INCHES = (7.0, 4.0)
 _DPI = 100
 _GROUP_WIDTH = 0.8
+_LABEL_WIDTH = 14
 
 plot_option = click.option(
     "--plot",
@@ -40,7 +42,7 @@ def save_bars(
         places = [place + offset for place in range(len(groups))]
         drawn = axes.bar(places, values, width, label=name)
         axes.bar_label(drawn, fmt="{:,.3g}", fontsize=7)
-    axes.set_xticks(range(len(groups)), groups)
+    axes.set_xticks(range(len(groups)), [fill(name, _LABEL_WIDTH) for name in groups], fontsize=8)
     axes.set_ylabel(y_label)
     if len(bars) > 1:
         axes.legend(fontsize=8)

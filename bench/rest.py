@@ -83,7 +83,7 @@ def main(*, collections: int, seconds: float, plot: Path | None) -> None:
             plot,
             title=f"At rest, {collections} collections",
             y_label="% of a core",
-            groups=[name.replace(" ", "\n") for name in shares],
+            groups=list(shares),
             bars={"": list(shares.values())},
         )
 

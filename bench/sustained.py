@@ -86,8 +86,8 @@ class _Window:
 
     inserted_per_s: float
     stored_per_s: float
-    waiting: Sequence[int]
-    """Events that were inserted and not yet stored, at each look."""
+    waiting: Sequence[tuple[float, int]]
+    """The second of each look, and the events that were inserted and not yet stored."""
     cpu_us: Sequence[float]
     peak_rss_mb: float
 
@@ -95,8 +95,8 @@ class _Window:
         """Give the figures as they are printed."""
         yield f"{self.inserted_per_s:,.0f}"
         yield f"{self.stored_per_s:,.0f}"
-        yield f"{self.waiting[0]:,}"
-        yield f"{self.waiting[-1]:,}"
+        yield f"{self.waiting[0][1]:,}"
+        yield f"{self.waiting[-1][1]:,}"
         yield from (f"{spent_us:.1f}" for spent_us in self.cpu_us)
         yield f"{self.peak_rss_mb:.0f}"
 
@@ -149,8 +149,8 @@ def main(*, seconds: float, collections: int, text_bytes: int, plot: Path | None
             x_label="seconds",
             y_label="events",
             lines={
-                "as fast as can be": list(enumerate(most.waiting)),
-                f"at {_PACED_SHARE:.0%} of that rate": list(enumerate(paced.waiting)),
+                "as fast as can be": most.waiting,
+                f"at {_PACED_SHARE:.0%} of that rate": paced.waiting,
             },
         )
 
@@ -195,10 +195,10 @@ def _watch(
     meter = servers.cpu_meter([connector])
     began_at = time.monotonic()
     inserted, stored = writer.inserted, connector.counted("events_published")
-    looks = [waiting()]
+    looks = [(0.0, waiting())]
     while (passed_s := time.monotonic() - began_at) < seconds:
         connector.run_for(min(_LOOK_S, seconds - passed_s))
-        looks.append(waiting())
+        looks.append((time.monotonic() - began_at, waiting()))
     stored_since = connector.counted("events_published") - stored
     passed_s = time.monotonic() - began_at
     return _Window(

@@ -186,3 +186,70 @@ async def test_a_damaged_document_is_an_error_of_its_collection(
     await trio.to_thread.run_sync(mongo_client[database][TOKENS_COLLECTION].update_one, {}, damage)
     with pytest.raises(CheckpointError):
         await store.load(NAMESPACE)
+
+
+async def test_saves_that_come_together_go_together(
+    mongo_store: MongoStoreHarness, mongo_client: MongoClient[dict[str, Any]]
+) -> None:
+    """However many collections save at once, MongoDB gets two commands."""
+
+    async def commands() -> int:
+        status = await trio.to_thread.run_sync(mongo_client.admin.command, "serverStatus")
+        return int(status["metrics"]["commands"]["update"]["total"])
+
+    store = mongo_store.store()
+    names = [Namespace(database="test", collection=f"c{number}") for number in range(50)]
+    before = await commands()
+    async with trio.open_nursery() as nursery:
+        for name in names:
+            nursery.start_soon(store.save, name, checkpoint(5, stream_seq=7))
+    assert await commands() - before <= 2
+    for name in names:
+        assert await store.load(name) == checkpoint(5, stream_seq=7)
+
+
+async def test_a_save_that_is_refused_fails_alone(
+    mongo_store: MongoStoreHarness, mongo_client: MongoClient[dict[str, Any]], database: str
+) -> None:
+    """Of saves that go together the good ones are stored, and each of the others has its error."""
+    allowed = {"_id.collection": {"$ne": _OTHER.collection}}
+    await trio.to_thread.run_sync(
+        lambda: mongo_client[database].create_collection(TOKENS_COLLECTION, validator=allowed)
+    )
+    store = mongo_store.store()
+    failed = list[str]()
+
+    async def save(namespace: Namespace) -> None:
+        try:
+            await store.save(namespace, checkpoint(5, stream_seq=7))
+        except CheckpointError:
+            failed.append(namespace.collection)
+
+    names = [Namespace(database="test", collection=name) for name in ("a", "b", "c")]
+    await store.save(names[0], checkpoint(9, stream_seq=9))
+    async with trio.open_nursery() as nursery:
+        for name in (names[2], _OTHER, *names):
+            nursery.start_soon(save, name)
+    assert failed == [_OTHER.collection]
+    assert await store.load(names[0]) == checkpoint(9, stream_seq=9)
+    assert await store.load(names[1]) == checkpoint(5, stream_seq=7)
+    assert await store.load(_OTHER) is None
+
+
+async def test_a_cancelled_save_takes_no_other_along(mongo_store: MongoStoreHarness) -> None:
+    """Who waits for a write that is cancelled has its own written all the same."""
+    store = mongo_store.store()
+    first = Namespace(database="test", collection="first")
+    scope = trio.CancelScope()
+
+    async def be_cancelled() -> None:
+        with scope:
+            await store.save(first, checkpoint(1, stream_seq=1))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(be_cancelled)
+        await trio.lowlevel.checkpoint()
+        nursery.start_soon(store.save, _OTHER, checkpoint(2, stream_seq=2))
+        await trio.lowlevel.checkpoint()
+        scope.cancel()
+    assert await store.load(_OTHER) == checkpoint(2, stream_seq=2)

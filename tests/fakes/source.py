@@ -7,7 +7,7 @@ open stream sees its collections' events and what concerns the whole database.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -296,7 +296,7 @@ class FakeChangeStream:
         if not self._is_invalidated and not self._has_more():
             self._reached = max(self._reached, high_water_mark(source.now))
         return Reply(
-            events=[entry.change for entry in entries],
+            events=deque(entry.change for entry in entries),
             token=self._reached,
             size_bytes=sum(entry.size_bytes for entry in entries),
             invalidated=self._is_invalidated,

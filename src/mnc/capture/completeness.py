@@ -10,6 +10,7 @@ from mnc.capture.ports import ChangeDocument
 __all__ = ["Lack", "lacks"]
 
 _DOCUMENTS: Final = ("fullDocument", "fullDocumentBeforeChange")
+_NOT_THERE: Final = ((), ())
 
 
 class Lack(NamedTuple):
@@ -27,6 +28,8 @@ def lacks(change: ChangeDocument) -> Sequence[Lack]:
     Where MongoDB found no document, it says null; what the driver had to leave out is listed in
     `truncated`.
     """
+    if None not in map(change.get, _DOCUMENTS, _NOT_THERE) and "truncated" not in change:
+        return ()  # nearly always, and without a list made
     missing = [Lack(field, "missing") for field in _DOCUMENTS if change.get(field, ()) is None]
     truncated = change.get("truncated")
     if not isinstance(truncated, list):

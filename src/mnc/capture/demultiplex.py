@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -61,7 +61,7 @@ class Lot:
 
 
 def demultiplex(
-    changes: Sequence[ChangeDocument],
+    changes: Iterable[ChangeDocument],
     *,
     frontiers: Mapping[str, ResumeToken],
     home: str,

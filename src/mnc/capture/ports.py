@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -50,7 +51,8 @@ Open = StartAt | StartAfter
 class Reply:
     """One reply of the server: events in commit order, and how far the reply reaches."""
 
-    events: Sequence[ChangeDocument]
+    events: deque[ChangeDocument]
+    """Whoever handles them takes them out, so that each is freed as soon as it may be."""
     token: ResumeToken
     """The post-batch resume token: everything up to it has been read."""
     size_bytes: int

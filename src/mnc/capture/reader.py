@@ -16,8 +16,8 @@ routes: `Reader.offer`.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,7 +32,15 @@ from mnc.capture.demultiplex import (
     demultiplex,
     next_batch_size,
 )
-from mnc.capture.ports import ChangeSource, ChangeStream, Open, Reply, StartAfter, StartAt
+from mnc.capture.ports import (
+    ChangeDocument,
+    ChangeSource,
+    ChangeStream,
+    Open,
+    Reply,
+    StartAfter,
+    StartAt,
+)
 from mnc.capture.route import Route
 from mnc.errors import SourceError
 from mnc.model import ResumeToken
@@ -244,12 +252,11 @@ class Reader:
                 # Behind the replies that came before it, which are still good.
                 await send.send(error)
                 return
-            await send.send(_Fetched(reply, is_last=len(reply.events) < batch_size))
+            events = len(reply.events)  # they are gone once the reply is handed out
+            await send.send(_Fetched(reply, is_last=events < batch_size))
             if reply.invalidated:
                 return
-            batch_size = next_batch_size(
-                batch_size, events=len(reply.events), size_bytes=reply.size_bytes
-            )
+            batch_size = next_batch_size(batch_size, events=events, size_bytes=reply.size_bytes)
 
     async def _deliver(self, reply: Reply, routes: dict[str, Route]) -> None:
         """Hand a reply's events to their routes, and tell all routes how far the reply reaches."""
@@ -317,7 +324,7 @@ class Reader:
 
         def encode() -> Mapping[str, Lot]:
             return demultiplex(
-                reply.events,
+                _taken(reply.events),
                 frontiers=frontiers,
                 home=self._home,
                 operations=self._operations,
@@ -332,3 +339,13 @@ class Reader:
         """Let go of ended routes; say whether any is left."""
         self._routes = {name: route for name, route in self._routes.items() if route.is_open}
         return bool(self._routes)
+
+
+def _taken(events: deque[ChangeDocument]) -> Iterator[ChangeDocument]:
+    """Take events out, the first one first.
+
+    So each is freed when it is encoded, in the thread that does that: a whole reply's would hold up
+    the event loop for longer than anything else that it does with a reply.
+    """
+    while events:
+        yield events.popleft()

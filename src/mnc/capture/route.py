@@ -92,9 +92,8 @@ class Route:
         begin = 0
         while begin < len(events) and self.is_open:
             end, size = begin + 1, events[begin].size_bytes
-            while end < len(events) and size + events[end].size_bytes <= piece_bytes:
-                size += events[end].size_bytes
-                end += 1
+            while end < len(events) and (more := size + events[end].size_bytes) <= piece_bytes:
+                size, end = more, end + 1
             try:
                 await self._account.reserve(size)
             except trio.ClosedResourceError:

@@ -12,7 +12,7 @@ from bson import Timestamp
 
 from mnc.encode.hiding import Hiding
 from mnc.encode.payload import to_extended_json
-from mnc.encode.scalar import millis
+from mnc.encode.scalar import seconds
 from mnc.encode.subject import SubjectForm, encode_name, event_subject
 from mnc.encode.summary import DATA_ERRORS, SUMMARY_FROM_BYTES, summarize
 from mnc.errors import Recovery, SinkError
@@ -144,7 +144,7 @@ class Encoder:
 def _committed_at_s(change: Mapping[str, object]) -> float:
     wall_time = change.get("wallTime")  # since MongoDB 6.0, in milliseconds
     if isinstance(wall_time, datetime):
-        return millis(wall_time) / 1000
+        return seconds(wall_time)
     cluster_time = change.get("clusterTime")
     if isinstance(cluster_time, Timestamp):
         return float(cluster_time.time)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from bson.datetime_ms import DatetimeMS
 
-__all__ = ["from_millis", "iso_date", "millis", "regex_options"]
+__all__ = ["from_millis", "iso_date", "millis", "regex_options", "seconds"]
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - BSON decodes dates to naive datetimes in UTC
 _MILLISECOND = timedelta(milliseconds=1)
@@ -47,6 +47,11 @@ def iso_date(date: datetime | DatetimeMS) -> str | None:
 def millis(date: datetime | DatetimeMS) -> int:
     """Return the milliseconds since 1970, negative before it."""
     return int(date) if isinstance(date, DatetimeMS) else (date - _EPOCH) // _MILLISECOND
+
+
+def seconds(date: datetime) -> float:
+    """Return the seconds since 1970, to the millisecond that BSON has."""
+    return (date - _EPOCH).total_seconds()
 
 
 def from_millis(value: int) -> datetime | DatetimeMS:

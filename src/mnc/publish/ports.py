@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Protocol
 
 from mnc.encode.reference import PayloadReference
@@ -32,7 +33,7 @@ class Batch:
     @property
     def size_bytes(self) -> int:
         """The size of the payloads, without headers and the marker."""
-        return sum(len(event.payload) for event in self.events)
+        return sum(map(len, map(attrgetter("payload"), self.events)))
 
 
 class StreamPort(Protocol):

@@ -361,7 +361,7 @@ class LaneTelemetry:
     def _count_stored(self, events: Sequence[EncodedEvent]) -> None:
         for operation, count in Counter(map(attrgetter("operation"), events)).items():
             self._metrics.published.labels(*self._labels, operation).inc(count)
-        self._published_bytes.inc(sum(len(event.payload) for event in events))
+        self._published_bytes.inc(sum(map(len, map(attrgetter("payload"), events))))
         self._counts["published"] += len(events)
         self._uncheckpointed += len(events)
         for event in events:

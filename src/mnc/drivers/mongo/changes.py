@@ -10,6 +10,7 @@ read in another way (`large`); any other is reported, after all that came before
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
@@ -136,7 +137,7 @@ class MongoChangeStream:
             self._after = found.token
             self._to_read_alone = max(0, self._to_read_alone - len(found.events))
             return Reply(
-                events=found.events,
+                events=deque(found.events),
                 token=_token(found.token),
                 size_bytes=found.size_bytes,
                 invalidated=found.is_last,

@@ -13,7 +13,7 @@ from mnc.model import EncodedEvent
 
 __all__ = ["headers_of", "turns", "written", "written_headers"]
 
-_MESSAGES_A_TURN = 256
+_MESSAGES_A_TURN = 512
 """Messages that are sent before others have a turn: half a millisecond of work. A whole batch
 takes seven, and ten times as long on a busy machine, in which no heartbeat would go out."""
 
