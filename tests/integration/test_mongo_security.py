@@ -160,7 +160,9 @@ async def test_who_logs_in_can_read_changes_and_keep_tokens(secured: Secured, lo
         connection = connection_of(login(secured))
         source = MongoChangeSource(connection, options=CaptureOptions())
         token = await source.current_token()
-        store = MongoCheckpointStore(connection, collection="tokens", stream_of=lambda _: "cs")
+        store = MongoCheckpointStore(
+            connection, collection="tokens", stream_of=lambda _: login.__name__
+        )
         first = Checkpoint(position=Position(token=token, epoch=Epoch(0)), stream_seq=StreamSeq(0))
         await store.create(_USERS, first)
         assert await store.load(_USERS) == first
