@@ -123,6 +123,50 @@ async def _read_all(reading: Reading) -> Sequence[ResumeToken]:
 
 
 @virtual_time
+async def test_fast_events_gather() -> None:
+    """Events that follow one another within a millisecond share replies."""
+    reading = Reading()
+    users = reading.route("users")
+    replies = await _read_while_writing(reading, users, pause_s=0.001)
+    assert _tokens(users) == reading.tokens("users")
+    assert len(replies) < 100
+
+
+@virtual_time
+async def test_a_lone_event_is_read_at_once() -> None:
+    """Events that come one by one have a reply each, without a pause before it."""
+    reading = Reading()
+    users = reading.route("users")
+    replies = await _read_while_writing(reading, users, pause_s=0.02)
+    assert len(replies) == 200
+    assert max(replies) < 0.0015
+
+
+async def _read_while_writing(reading: Reading, route: Route, *, pause_s: float) -> list[float]:
+    """Write 200 events; return how late after the last write each reply was handed out."""
+    replies = list[float]()
+    written_at = 0.0
+    captured = reading.observer.captured
+
+    def note(collection: str, events: int, /) -> None:
+        captured(collection, events)
+        replies.append(trio.current_time() - written_at)
+
+    reading.observer.captured = note  # type: ignore[method-assign] # to look at the time
+    reader = reading.reader(route)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader.run)
+        await trio.sleep(0.1)
+        for _ in range(200):
+            reading.source.write("users")
+            written_at = trio.current_time()
+            await trio.sleep(pause_s)
+        await trio.sleep(1)
+        reader.stop()
+    return replies
+
+
+@virtual_time
 async def test_one_reply_is_read_ahead() -> None:
     """While a reply waits for room, the next one is fetched, and no other."""
     reading = Reading(budget_bytes=1)
