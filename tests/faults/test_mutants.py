@@ -35,8 +35,8 @@ class Mutant:
 FENCE = Mutant(
     name="no fence",
     module="drivers/nats/atomic.py",
-    old="place | fence if number == 1 else place",
-    new="place",
+    old="written_headers(fence.items()),",
+    new='"",',
     test="test_two_connectors.py::test_stale_writers_cannot_append",
     evidence="duplicated",
 )
