@@ -145,11 +145,11 @@ class ChainedWriter:
         places = [
             {**stream, "Nats-Expected-Last-Sequence": str(tail)},
             *(
-                {**stream, "Nats-Expected-Last-Msg-Id": before.message_id}
-                for before in batch.events
+                {**stream, "Nats-Expected-Last-Msg-Id": event.message_id}
+                for event in batch.events[:-1]
             ),
         ]
-        *others, (last, place) = zip(batch.events, places, strict=False)  # nothing is behind it
+        *others, (last, place) = zip(batch.events, places, strict=True)
         for messages in turns(
             written(event, written_headers(place.items())) for event, place in others
         ):

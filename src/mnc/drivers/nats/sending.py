@@ -1,7 +1,7 @@
 """Events as messages, written as the client's protocol has them. Pure.
 
-nats-py writes a message in four times as long: it looks at each header that it is given, and at
-those of a batch again for every message. What is written here is what it would write.
+nats-py takes several times as long to write a message: it looks at each header that it is given,
+and at those of a batch again for every message. What is written here is what it would write.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from mnc.model import EncodedEvent
 __all__ = ["headers_of", "turns", "written", "written_headers"]
 
 _MESSAGES_A_TURN = 512
-"""Messages that are sent before others have a turn: half a millisecond of work. A whole batch
-takes seven, and ten times as long on a busy machine, in which no heartbeat would go out."""
+"""Messages that are sent before others have a turn: about half a millisecond of work, and ten times
+as much on a busy machine."""
 
 
 def headers_of(event: EncodedEvent, place: Mapping[str, str]) -> dict[str, str]:
